@@ -1,0 +1,103 @@
+"""`python -m pkj.sandbox`: serve the pretend org, or show the whole flow against it."""
+
+import argparse
+import shlex
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING, NoReturn
+
+from pkj.sandbox import __doc__ as about
+
+if TYPE_CHECKING:
+    from pkj.sandbox.server import Sandbox
+    from pkj.sandbox.wire import Seen
+
+ABOUT_TO_SERVE = (
+    "This is a pretend Okta org: nothing in it is real, and it forgets everything at Ctrl-C."
+)
+
+# The sandbox itself is imported where it is used: an interruption during the imports, which
+# take a moment, is then as quiet as one later.
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The exit code: 0 done, 1 something went wrong, 2 usage (by argparse), 130 interrupted."""
+    options = _options().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return _serve(options) if options.command == "serve" else _demo(options)
+    except KeyboardInterrupt:
+        return 130
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m pkj.sandbox", description=about)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="serve|demo")
+    serve = commands.add_parser("serve", help="run the pretend org until Ctrl-C")
+    serve.add_argument("--port", type=_port, default=0, help="default: a free one")
+    serve.add_argument(
+        "--require-role", action="store_true", help="API calls of an app without a role get 403"
+    )
+    serve.add_argument(
+        "--require-dpop", action="store_true", help="every token request must carry a DPoP proof"
+    )
+    demo = commands.add_parser("demo", help="run the three scripts against the pretend org")
+    demo.add_argument("--dpop", action="store_true", help="with a DPoP-bound token")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: 0 to 65535")
+    return int(text)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from pkj.sandbox.org import Org
+    from pkj.sandbox.server import Sandbox
+
+    org = Org(
+        "https://127.0.0.1", require_role=options.require_role, require_dpop=options.require_dpop
+    )
+    try:
+        with Sandbox(org, options.port, on_answer=_narrate) as sandbox:
+            print(ABOUT_TO_SERVE, file=sys.stderr, flush=True)
+            print(_lines_to_paste(sandbox), flush=True)
+            while True:
+                time.sleep(3600)
+    except OSError as error:
+        where = f"127.0.0.1:{options.port}"
+        print(f"The pretend org cannot run on {where}: {error.strerror}.", file=sys.stderr)
+        return 1
+
+
+def _lines_to_paste(sandbox: "Sandbox") -> str:
+    return f"""\
+# lines for .env
+OKTA_URL={sandbox.url}
+API_KEY={sandbox.org.api_key}
+# in the shell where the scripts run
+export REQUESTS_CA_BUNDLE={shlex.quote(sandbox.ca_file)}
+export NO_PROXY=127.0.0.1"""
+
+
+def _narrate(seen: "Seen") -> None:
+    """Method, path and status; never the query, the headers or the body: they hold secrets."""
+    path = "".join(char if char.isprintable() else "?" for char in seen.request.path)
+    print(seen.request.method, path, seen.answer_status or "-", file=sys.stderr, flush=True)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from pkj.sandbox.demo import demo
+
+    return demo(dpop=options.dpop)
+
+
+def _terminated(*_: object) -> NoReturn:
+    """SIGTERM: leave through the `with` blocks, which tidy up."""
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

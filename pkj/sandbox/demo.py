@@ -1,0 +1,135 @@
+"""The whole flow against the pretend org, with the real scripts, in a temporary folder."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import requests
+
+from pkj.sandbox.org import Org
+from pkj.sandbox.server import Sandbox
+
+SCRIPTS = Path(__file__).parents[2]
+# A person's own settings must not lead the demo into their real org.
+SETTINGS = (
+    "OKTA_URL",
+    "API_KEY",
+    "SCOPES",
+    "PRIVATE_KEY",
+    "PUBLIC_KEY",
+    "MODULUS",
+    "KEY_ID",
+    "CLIENT_ID",
+    "ADMIN_ROLES",
+    "DPOP",
+    "REQUESTS_CA_BUNDLE",
+    "CURL_CA_BUNDLE",
+)
+
+
+class DemoError(Exception):
+    """A part of the demo did not work; the text says which."""
+
+
+def demo(*, dpop: bool) -> int:
+    """Run it, telling on stdout. The exit code: 0 everything worked, 1 something did not."""
+    org = Org("https://127.0.0.1", require_dpop=dpop)
+    try:
+        with tempfile.TemporaryDirectory(prefix="pkj-") as folder, Sandbox(org) as sandbox:
+            env_file = Path(folder, ".env")
+            _write(env_file, _settings(sandbox, dpop=dpop))
+            _tell(f"A pretend Okta org runs at {sandbox.url}. Nothing in it is real.")
+            _flow(sandbox, env_file, dpop=dpop)
+    except (DemoError, OSError) as error:
+        print(f"The demo failed: {error}", file=sys.stderr)
+        return 1
+    _tell("\nIt works. For your own org, put its address and API token into .env.")
+    return 0
+
+
+def _flow(sandbox: Sandbox, env_file: Path, *, dpop: bool) -> None:
+    url = f"{sandbox.url}/api/v1/users"
+    environment = _environment(sandbox)
+    where = ("--env-file", str(env_file))
+    _run(environment, "generate_keys.py", *where)
+    _run(environment, "create_okta_service_app.py", *where)
+    printed = _run(environment, "get_access_token.py", *where)
+    headers = {"Authorization": f"Bearer {(printed.split() or [''])[-1]}"}
+    if dpop:
+        ready = ("-o", "header", "--for", "GET", url)
+        headers = _headers(_run(environment, "get_access_token.py", *ready, *where))
+    _call(url, headers, sandbox.ca_file)
+
+
+def _settings(sandbox: Sandbox, *, dpop: bool) -> str:
+    lines = [
+        f"OKTA_URL={sandbox.url}",
+        f"API_KEY={sandbox.org.api_key}",
+        "SCOPES='okta.users.read okta.users.manage'",
+    ]
+    return "\n".join([*lines, *["DPOP=true"] * dpop, ""])
+
+
+def _write(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text)
+
+
+def _environment(sandbox: Sandbox) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
+    direct = "127.0.0.1,localhost"
+    return environment | {
+        "REQUESTS_CA_BUNDLE": sandbox.ca_file,
+        "NO_PROXY": direct,
+        "no_proxy": direct,
+    }
+
+
+def _run(environment: dict[str, str], script: str, *arguments: str) -> str:
+    """Show a command, run it, show what it said. Its stdout; raises DemoError."""
+    command = shlex.join(["python", script, *arguments])
+    _tell(f"\n$ {command}")
+    ended = subprocess.run(  # noqa: S603 - our own scripts and our own arguments
+        [sys.executable, script, *arguments],
+        cwd=SCRIPTS,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ended.stdout:
+        _tell(ended.stdout.strip("\n"))
+    print(ended.stderr, end="", file=sys.stderr, flush=True)
+    if ended.returncode:
+        raise DemoError(f"`{command}` ended with exit code {ended.returncode}.")
+    return ended.stdout
+
+
+def _headers(lines: str) -> dict[str, str]:
+    return dict(line.partition(": ")[::2] for line in lines.splitlines())
+
+
+def _call(url: str, headers: dict[str, str], ca_file: str) -> None:
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy, no ~/.netrc, no other CA
+        try:
+            answer = session.get(
+                url, headers=headers, verify=ca_file, timeout=30, allow_redirects=False
+            )
+            body = answer.json()
+        except requests.RequestException as error:
+            raise DemoError(f"GET {url}: {error}") from error
+    _tell(f"\nGET {url} -> {answer.status_code}")
+    _tell(json.dumps(body, indent=2))
+    if answer.status_code != requests.codes.ok:
+        raise DemoError(f"GET {url} answered {answer.status_code}.")
+
+
+def _tell(text: str) -> None:
+    """At once, so that it stays in order with what goes to stderr."""
+    print(text, flush=True)
