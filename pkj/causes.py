@@ -1,0 +1,174 @@
+"""From what Okta says to what to do: one table, which README's "what goes wrong" repeats."""
+
+from typing import NamedTuple
+
+STEP_1 = "python generate_keys.py"
+STEP_2 = "python create_okta_service_app.py"
+TOKENS_PAGE = "Security > API > Tokens"
+SCOPES_TAB = "Applications > the app > Okta API Scopes"
+SUPER_ADMIN = f"put a Super Admin's API token in API_KEY and run `{STEP_2}` again"
+SCOPE_NAMES = "the names are at developer.okta.com/docs/api/oauth2"
+NO_KEY = f"the app has no usable key: run `{STEP_2}` to register it"
+FAST_CLOCK = "the clock of this machine is fast: set it right (NTP)"
+OTHER_USE = "the app knows this key for another use than signatures: register one for `sig`"
+OTHER_APP = f"empty CLIENT_ID and run `{STEP_2}` for a service app that uses a key"
+SERVER_FAULT = "run this again later; see status.okta.com"
+
+
+class Cause(NamedTuple):
+    """`code` is Okta's errorCode or OAuth error; `says` a part of its text, and `doing` of
+    what was being done, where the code alone is too broad. The first row that fits counts."""
+
+    code: str
+    cure: str
+    says: str = ""
+    doing: str = ""
+
+
+# developer.okta.com/docs/reference/error-codes, and Okta's OAuth error catalogue
+TABLE = (
+    Cause(
+        "E0000011",
+        "the API token is wrong, revoked, or expired after 30 days without use: make one as a"
+        f" Super Admin ({TOKENS_PAGE}) and put it in API_KEY, without quotes of its own",
+    ),
+    Cause("E0000004", f"the API token does not authenticate: make a new one ({TOKENS_PAGE})"),
+    Cause("E0000005", f"API_KEY is no API token of this org: make one ({TOKENS_PAGE})"),
+    Cause(
+        "E0000006",
+        f"only a Super Admin may grant scopes: {SUPER_ADMIN}, or grant them in {SCOPES_TAB}",
+        doing="granting",
+    ),
+    Cause(
+        "E0000006",
+        f"only a Super Admin may assign roles: {SUPER_ADMIN}, or use Security > Administrators",
+        doing="assigning",
+    ),
+    Cause(
+        "E0000006",
+        "the admin whose API token this is may not do that; an app that has scopes or a role"
+        f" can be changed by a Super Admin only: {SUPER_ADMIN}",
+    ),
+    Cause("E0000015", "this org's edition lacks the feature; API_KEY is not the problem"),
+    Cause(
+        "E0000001",
+        "the org may hold no more apps: delete one that is not needed (Applications)",
+        says="Maximum number of instances",
+    ),
+    Cause("E0000001", f"Okta knows no such scope: correct SCOPES, {SCOPE_NAMES}", says="scopeId"),
+    Cause(
+        "E0000001",
+        f"the key is too short: run `{STEP_1} --force`, then `{STEP_2}`",
+        says="2,048",
+    ),
+    Cause(
+        "E0000001",
+        "the app's keys stand in the way (Applications > the app > General > Public Keys):"
+        " give each a key ID, or remove those that are not needed",
+        says="JsonWebKey",
+    ),
+    Cause("E0000007", f"there is no such thing (any more): check OKTA_URL, or run `{STEP_2}`"),
+    Cause("E0000056", "deactivate the app first (Applications > the app)"),
+    Cause("E0000091", "ADMIN_ROLES takes standard role types such as READ_ONLY_ADMIN"),
+    Cause("E0000227", f"only service apps can hold a role: {OTHER_APP}"),
+    Cause("invalid_client_metadata", "Okta does not take the app as described: check --name"),
+    Cause(
+        "invalid_client",
+        f"the app knows no key by this KEY_ID: run `{STEP_2}`, which puts it right",
+        says="kid is invalid",
+    ),
+    Cause(
+        "invalid_client",
+        f"the app does not trust PRIVATE_KEY: run `{STEP_2}` to register it",
+        says="signature is invalid",
+    ),
+    Cause(
+        "invalid_client",
+        "OKTA_URL is not the address that this org goes by: use its own okta.com domain",
+        says="audience claim",
+    ),
+    Cause("invalid_client", FAST_CLOCK, says="too far into the future"),
+    Cause("invalid_client", FAST_CLOCK, says="before the current time"),
+    Cause(
+        "invalid_client",
+        "the clock of this machine is slow: set it right (NTP)",
+        says="is expired",
+    ),
+    Cause(
+        "invalid_client",
+        "something sent the request a second time: run this again",
+        says="already been used",
+    ),
+    Cause("invalid_client", NO_KEY, says="JWKSet"),
+    Cause("invalid_client", OTHER_USE, says="signing key"),
+    Cause("invalid_client", OTHER_USE, says="'use' parameter"),
+    Cause(
+        "invalid_client",
+        "the app's key is for another algorithm than RS256: register an RSA key",
+        says="signature algorithm",
+    ),
+    Cause(
+        "invalid_client",
+        f"the app authenticates by a client secret: {OTHER_APP}",
+        says="private_key_jwt",
+    ),
+    Cause("invalid_client", f"it is another kind of app: {OTHER_APP}", says="application_type"),
+    Cause(
+        "invalid_client",
+        f"no active app of this org has this CLIENT_ID: check OKTA_URL, or run `{STEP_2}`",
+        says="client_id",
+    ),
+    Cause("invalid_client", f"the app does not authenticate this way: {OTHER_APP}"),
+    Cause(
+        "consent_required",
+        f"none of these scopes is granted: run `{STEP_2}`, or grant them in {SCOPES_TAB}",
+    ),
+    Cause(
+        "invalid_scope",
+        "openid, profile and the like need a person to sign in: take them out of SCOPES",
+        says="openid",
+    ),
+    Cause("invalid_scope", f"Okta does not know all of these: correct SCOPES, {SCOPE_NAMES}"),
+    Cause(
+        "client_credentials_self_scope_requested",
+        "scopes that end in .self need a person to sign in: take them out of SCOPES",
+    ),
+    Cause("unauthorized_client", f"it is another kind of app: {OTHER_APP}"),
+    Cause(
+        "access_denied",
+        "the app may be used from certain networks only (Applications > the app > General)",
+        says="network zone",
+    ),
+    Cause("access_denied", "a policy forbids it (Security > API > Authorization Servers)"),
+    Cause(
+        "invalid_dpop_proof",
+        'the app requires DPoP: untick "Require Demonstrating Proof of Possession (DPoP) header'
+        ' in token requests" (Applications > the app > General)',
+    ),
+    Cause("E0000047", "too many requests for now: wait a minute and run this again"),
+    Cause("E0000009", f"a fault at Okta: {SERVER_FAULT}"),
+    Cause("E0000010", f"Okta is in read-only mode: {SERVER_FAULT}"),
+)
+
+REDIRECTED = "OKTA_URL is not the address of the org itself: use the one above, if it is yours"
+NO_ORG = "that host is no Okta org: check OKTA_URL"
+ADMIN_HOST = "OKTA_URL is perhaps the Admin Console's address (-admin): use the org's own"
+PROXY = "something answered in Okta's place, a proxy perhaps: check HTTPS_PROXY and OKTA_URL"
+UNKNOWN = "see developer.okta.com/docs/reference/error-codes for what Okta says here"
+
+
+def cure(doing: str, status: int, code: str, said: str) -> str:
+    """What to do about a refusal; a hint of last resort where the table has no row for it."""
+    for row in TABLE:
+        if row.code == code and row.says in said and row.doing in doing:
+            return row.cure
+    return SERVER_FAULT if status >= 500 else UNKNOWN
+
+
+def of_no_okta(status: int, kind: str, content: bytes) -> str:
+    """What to do about an answer that is not of Okta's making; `kind` is its Content-Type."""
+    if status >= 500:
+        return SERVER_FAULT
+    if status == 403 and not content:
+        return ADMIN_HOST
+    return PROXY if "html" in kind and status != 404 else NO_ORG

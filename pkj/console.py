@@ -1,0 +1,196 @@
+"""Run a step: its options, its two streams, its exit code.
+
+stdout is what the step is for: the customer's blocks, or the token alone. stderr is
+everything else a person reads. Nothing is imported here before the options are known, and
+all of it where Ctrl-C is already looked after: `--help` and an interrupt wait for nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
+
+from pkj.errors import PkjError, WrongHere
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser as ArgumentParser
+    from argparse import Namespace as Namespace
+
+    from pkj.env import Env as Env
+
+HEADING = "/////////////////"
+INTERRUPTED = 130
+PACKAGES = {"cryptography", "dotenv", "jwt", "requests"}
+INSTALL = "activate the virtual environment, or `pip install -r requirements.txt` into it"
+
+
+class Console:
+    """The two streams. `secrets` gives what must never be shown at the time of asking."""
+
+    def __init__(self) -> None:
+        self.secrets: Callable[[], Iterable[str]] = tuple
+        self.failure = ""
+        self._begun = False
+
+    def heading(self, text: str) -> None:
+        """The head of a block of the customer's text, with the blank lines around it."""
+        self.say(f"{chr(10) * self._begun}{HEADING} {text}\n")
+        self._begun = True
+
+    def say(self, text: str) -> None:
+        """Progress or an answer, to stdout."""
+        self._write(sys.stdout, self._safe(text))
+
+    def note(self, text: str) -> None:
+        """Something to know, to stderr."""
+        self._write(sys.stderr, self._safe(text))
+
+    def emit(self, text: str) -> None:
+        """The token, which step 3 is for: the one secret that goes out, and only to stdout."""
+        self._write(sys.stdout, text)
+
+    def complain(self, error: PkjError, origin: str = "") -> None:
+        self.note(f"error: {error}{origin}")
+        if error.hint:
+            self.note(f"what to do: {error.hint}")
+
+    def flush(self) -> None:
+        """What argparse printed may still be waiting; at exit it would fail with a traceback."""
+        for stream in (sys.stdout, sys.stderr):
+            self._write(stream, "", end="")
+
+    def _safe(self, text: str) -> str:
+        from pkj.masking import masked, visible
+
+        return visible(masked(text, self.secrets()))
+
+    def _write(self, stream: TextIO | None, text: str, end: str = "\n") -> None:
+        if stream is None:  # closed by whoever started the process: `>&-`
+            return
+        try:
+            print(text, end=end, file=stream, flush=True)
+        except BrokenPipeError:
+            _silence(stream)
+        except OSError as cause:
+            self.failure = f"the output could not be written: {cause.strerror}"
+            _silence(stream)
+
+
+class Step(Protocol):
+    """What a script does between its options and its exit code."""
+
+    def __call__(self, env: Env, options: Namespace, out: Console) -> None: ...
+
+
+AddOptions = Callable[["ArgumentParser"], object]
+
+
+def run(step: Step, doc: str, add_options: AddOptions) -> NoReturn:
+    """Parse the options, run the step, end the process with its exit code.
+
+    `doc` is the script's docstring and its `--help`. An exception that is none of ours is
+    a defect of this toolkit, and shows its traceback.
+    """
+    out = Console()
+    try:
+        code = _run(step, doc, add_options, out)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        out.note("interrupted")
+        code = INTERRUPTED
+    out.flush()
+    if out.failure and code == 0:
+        out.note(f"error: {out.failure}")
+        code = WrongHere.exit_code
+    sys.exit(code)
+
+
+def _run(step: Step, doc: str, add_options: AddOptions, out: Console) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper
+    env = None
+    try:
+        options = _options(doc, add_options)
+        env = _env(options.env_file, out)
+        step(env, options, out)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except PkjError as error:
+        out.complain(error, _origin(error, env))
+        return error.exit_code
+    except ModuleNotFoundError as cause:
+        if cause.name not in PACKAGES:
+            raise
+        out.complain(WrongHere(f"the package {cause.name} is not installed", INSTALL))
+        return WrongHere.exit_code
+    return 0
+
+
+def _origin(error: PkjError, env: Env | None) -> str:
+    setting = error.setting if isinstance(error, WrongHere) else ""
+    if env is None or not setting or not env.is_from_environment(setting):
+        return ""
+    return f" ({setting} comes from the environment, which wins over {env.path})"
+
+
+def _options(doc: str, add_options: AddOptions) -> Namespace:
+    from argparse import ArgumentParser, RawDescriptionHelpFormatter
+
+    summary, _, details = doc.partition("\n\n")
+    parser = ArgumentParser(
+        description=summary,
+        epilog=details,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_options(parser)
+    parser.add_argument(
+        "--env-file",
+        type=Path,
+        metavar="PATH",
+        help="the file that holds the settings, instead of the .env beside the scripts",
+    )
+    return parser.parse_args()
+
+
+def add_network_options(parser: ArgumentParser) -> None:
+    """The options of the steps that talk to Okta."""
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long to wait for Okta (30); a whole answer may take four times that",
+    )
+
+
+def _seconds(text: str) -> float:
+    from argparse import ArgumentTypeError
+
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= 3600:
+        raise ArgumentTypeError(f"not a number of seconds from above 0 to 3600: {text}")
+    return seconds
+
+
+def _env(path: Path | None, out: Console) -> Env:
+    from pkj.env import BESIDE_THE_SCRIPTS, Env
+
+    env = Env(path or BESIDE_THE_SCRIPTS, os.environ, out.note, explicit=path is not None)
+    out.secrets = env.secrets
+    return env
+
+
+def _silence(stream: TextIO) -> None:
+    """Nobody reads this stream any more: the work goes on, the words go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

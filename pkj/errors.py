@@ -1,0 +1,64 @@
+"""What this toolkit raises on purpose: wrong here, Okta refused, no usable answer."""
+
+
+class PkjError(Exception):
+    """The root. `str(error)` is a sentence for a person, `hint` says what to do next.
+
+    `exit_code` is what the process ends with.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class WrongHere(PkjError):
+    """Something on this machine is wrong: a setting, the key, the file, a CA path.
+
+    `setting` is the name in `.env` that the message is about, if it is about one.
+    """
+
+    def __init__(self, message: str, hint: str = "", *, setting: str = "") -> None:
+        super().__init__(message, hint)
+        self.setting = setting
+
+
+class WrongUsage(PkjError):
+    """Options that do not go together, or an answer that only a terminal could give."""
+
+    exit_code = 2
+
+
+class OktaRefused(PkjError):
+    """Okta said no, in one of its two error shapes, with a 4xx other than 429.
+
+    `status` is the HTTP status, `code` Okta's errorCode or OAuth error, `summary` its
+    errorSummary or error_description, `causes` the summaries of errorCauses.
+    """
+
+    exit_code = 3
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        status: int = 0,
+        code: str = "",
+        summary: str = "",
+        causes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, hint)
+        self.status, self.code, self.summary, self.causes = status, code, summary, causes
+
+
+class NoUsableAnswer(PkjError):
+    """No answer, or one that nobody can read: a later run might cure it."""
+
+    exit_code = 4
+
+
+class LostAnswer(NoUsableAnswer):
+    """The request may have been carried out at Okta although no answer says so."""

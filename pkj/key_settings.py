@@ -1,0 +1,125 @@
+"""The key as it stands in `.env`: four names that have to belong to one key."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from pkj import keys
+from pkj.env import Env
+from pkj.errors import WrongHere
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """What is registered: the modulus, and the kid it is registered under.
+
+    `unsaved` are the settings that were derived and are not in the file yet.
+    """
+
+    modulus: int
+    kid: str
+    unsaved: Mapping[str, str] = field(default_factory=dict)
+
+
+def of_new_key(key: rsa.RSAPrivateKey) -> dict[str, str]:
+    """The four values that step 1 writes."""
+    return {"PRIVATE_KEY": keys.private_pem(key), **_public(keys.modulus(key))}
+
+
+def refuse_to_replace(stored: Mapping[str, str]) -> None:
+    """A `check` for `Env.save`: raises WrongHere if the file holds a key already."""
+    held = [name for name in ("PRIVATE_KEY", "MODULUS") if stored.get(name)]
+    if not held:
+        return
+    problem = f"there is a key already: {' and '.join(held)} in .env; nothing was changed"
+    hint = "--force replaces it, and keeps the present file as .env.previous"
+    if app := stored.get("CLIENT_ID"):
+        hint += (
+            f"; the app {app} trusts the present key, and tokens fail with the new one"
+            " until `python create_okta_service_app.py` is run again"
+        )
+    raise WrongHere(problem, hint)
+
+
+def may_replace(stored: Mapping[str, str]) -> None:
+    """A `check` for `Env.save` that lets a key be replaced."""
+
+
+def public_key(env: Env) -> PublicKey:
+    """The public key to register, from MODULUS, PRIVATE_KEY, or both if they belong together.
+
+    Raises WrongHere.
+    """
+    given, pem = env.get("MODULUS"), env.get("PRIVATE_KEY")
+    modulus = keys.load_modulus(given) if given else None
+    if pem:
+        derived = keys.modulus(keys.load_private(pem))
+        if modulus not in (None, derived):
+            raise _two_keys(env)
+        modulus = derived
+    assert modulus is not None, "the step requires one of the two"
+    source = "MODULUS" if given else "PRIVATE_KEY"
+    kid = keys.kid_to_send(modulus, env.get("KEY_ID"), same_source=_same_source(env, source))
+    return PublicKey(modulus, kid or keys.thumbprint(modulus), _unsaved(env, modulus, source))
+
+
+def unchanged(env: Env) -> "Unchanged":
+    """A `check` for `Env.save`: the key in the file is still the one that was read."""
+    return Unchanged({name: env.stored(name) for name in ("PRIVATE_KEY", "MODULUS")})
+
+
+@dataclass(frozen=True)
+class Unchanged:
+    """Raises WrongHere when called with other values than these."""
+
+    read: Mapping[str, str | None] = field(repr=False)
+
+    def __call__(self, stored: Mapping[str, str]) -> None:
+        if any((stored.get(name) or None) != value for name, value in self.read.items()):
+            problem = "the key in .env was replaced while this ran; what belongs to it is not saved"
+            raise WrongHere(problem, "run this again")
+
+
+def signing_key(env: Env) -> tuple[rsa.RSAPrivateKey, str | None]:
+    """The private key and the kid to send with what it signs. Raises WrongHere."""
+    key = keys.load_private(env.require("PRIVATE_KEY")["PRIVATE_KEY"])
+    same_source = _same_source(env, "PRIVATE_KEY")
+    return key, keys.kid_to_send(keys.modulus(key), env.get("KEY_ID"), same_source=same_source)
+
+
+def _public(modulus: int) -> dict[str, str]:
+    return {
+        "PUBLIC_KEY": keys.public_pem(modulus),
+        "MODULUS": keys.to_base64url(modulus),
+        "KEY_ID": keys.thumbprint(modulus),
+    }
+
+
+def _unsaved(env: Env, modulus: int, source: str) -> dict[str, str]:
+    if env.is_from_environment(source) and _file_has_key(env):
+        return {}  # the file holds a key of its own: nothing of another belongs beside it
+    values = _public(modulus)
+    if source == "MODULUS":
+        values = {"KEY_ID": values["KEY_ID"]}
+    if env.stored("KEY_ID"):
+        del values["KEY_ID"]  # the owner's choice
+    return {name: value for name, value in values.items() if env.stored(name) != value}
+
+
+def _file_has_key(env: Env) -> bool:
+    return bool(env.stored("PRIVATE_KEY") or env.stored("MODULUS"))
+
+
+def _same_source(env: Env, key_setting: str) -> bool:
+    # A KEY_ID from the environment was put there for the key that is used with it.
+    return env.is_from_environment("KEY_ID") or not env.is_from_environment(key_setting)
+
+
+def _two_keys(env: Env) -> WrongHere:
+    where = "the environment" if env.is_from_environment("PRIVATE_KEY") else str(env.path)
+    return WrongHere(
+        f"MODULUS is not the modulus of PRIVATE_KEY, which comes from {where}",
+        "empty MODULUS, PUBLIC_KEY and KEY_ID: they are derived from PRIVATE_KEY",
+        setting="MODULUS",
+    )

@@ -1,0 +1,139 @@
+"""An RSA key and its forms: PEM, modulus, JWK, thumbprint. Also where `kid` is chosen."""
+
+import base64
+import hashlib
+import re
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from pkj.errors import WrongHere
+
+EXPONENT = 65537
+EXPONENT_BASE64URL = "AQAB"
+LEAST_BITS = 2048
+"""Okta refuses shorter RSA keys (release notes 2020.06)."""
+
+NEW_KEY = "run `python generate_keys.py` for a key of your own"
+
+
+def generate(bits: int) -> rsa.RSAPrivateKey:
+    """A new private key of `bits` bits with the exponent 65537."""
+    return rsa.generate_private_key(public_exponent=EXPONENT, key_size=bits)
+
+
+def private_pem(key: rsa.RSAPrivateKey) -> str:
+    """PKCS#8, unencrypted (RFC 5958)."""
+    form = serialization.PrivateFormat.PKCS8
+    plain = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, form, plain).decode().strip()
+
+
+def public_pem(modulus: int) -> str:
+    """SubjectPublicKeyInfo (RFC 5280)."""
+    key = rsa.RSAPublicNumbers(EXPONENT, modulus).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(serialization.Encoding.PEM, form).decode().strip()
+
+
+def modulus(key: rsa.RSAPrivateKey) -> int:
+    return key.public_key().public_numbers().n
+
+
+def load_private(text: str) -> rsa.RSAPrivateKey:
+    r"""The private key in a PEM text (PKCS#8 or PKCS#1), which may be one line with `\n`.
+
+    Raises WrongHere for anything that is not an RSA key this flow can use.
+    """
+    pem = text.replace("\\r", "").replace("\\n", "\n").strip()
+    _refuse_other_forms(pem)
+    try:
+        key = serialization.load_pem_private_key(pem.encode("utf-8", "replace"), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as cause:
+        raise _wrong_key("cannot be read as a PEM private key", NEW_KEY) from cause
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise _wrong_key("is not an RSA key: this flow signs with RS256", NEW_KEY)
+    if key.public_key().public_numbers().e != EXPONENT:
+        raise _wrong_key(f"has a public exponent other than {EXPONENT}", NEW_KEY)
+    _refuse_short(modulus(key), "PRIVATE_KEY")
+    return key
+
+
+def to_base64url(number: int) -> str:
+    """Base64urlUInt of RFC 7518 section 2: unsigned, big-endian, no padding."""
+    raw = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def from_base64url(text: str) -> int | None:
+    """The number, also from what the original scripts wrote: standard base64 in lines.
+
+    None if it is not base64 of either alphabet.
+    """
+    compact = re.sub(r"\s", "", text).rstrip("=").translate(str.maketrans("+/", "-_"))
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", compact) or len(compact) % 4 == 1:
+        return None
+    return int.from_bytes(base64.urlsafe_b64decode(compact + "=" * (-len(compact) % 4)), "big")
+
+
+def load_modulus(text: str) -> int:
+    """The number that MODULUS stands for. Raises WrongHere."""
+    number = from_base64url(text)
+    if number is None:
+        raise WrongHere("MODULUS is not base64url", NEW_KEY, setting="MODULUS")
+    _refuse_short(number, "MODULUS")
+    return number
+
+
+def thumbprint(modulus: int) -> str:
+    """RFC 7638 with SHA-256, in base64url: the members in this order, without blanks."""
+    n = to_base64url(modulus)
+    members = f'{{"e":"{EXPONENT_BASE64URL}","kty":"RSA","n":"{n}"}}'
+    digest = hashlib.sha256(members.encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def jwk(modulus: int, kid: str) -> dict[str, str]:
+    """The public key as Okta takes it (RFC 7517, RFC 7518 section 6.3.1)."""
+    return {
+        "kty": "RSA",
+        "e": EXPONENT_BASE64URL,
+        "n": to_base64url(modulus),
+        "use": "sig",
+        "alg": "RS256",
+        "kid": kid,
+    }
+
+
+def kid_to_send(modulus: int, key_id: str | None, *, same_source: bool) -> str | None:
+    """The `kid` for an assertion: KEY_ID if there is one.
+
+    Where the key and KEY_ID come from different places (`same_source` false), KEY_ID may
+    belong to another key: then it is sent only if it is this key's thumbprint.
+    """
+    if key_id is None or same_source or key_id == thumbprint(modulus):
+        return key_id
+    return None
+
+
+def _refuse_other_forms(pem: str) -> None:
+    if pem.startswith("{"):
+        raise _wrong_key("is a JWK, not PEM text", NEW_KEY)
+    if "PRIVATE KEY-----" not in pem and (
+        "PUBLIC KEY-----" in pem or "CERTIFICATE-----" in pem or pem.startswith("ssh-")
+    ):
+        raise _wrong_key("is a public key: the private one is needed to sign", NEW_KEY)
+    if "ENCRYPTED" in pem:
+        hint = "decrypt it with `openssl pkey -in encrypted.pem`, and keep .env at mode 0600"
+        raise _wrong_key("is encrypted", hint)
+
+
+def _refuse_short(modulus: int, setting: str) -> None:
+    if modulus.bit_length() < LEAST_BITS:
+        problem = f"{setting} has {modulus.bit_length()} bits: Okta wants {LEAST_BITS} or more"
+        raise WrongHere(problem, NEW_KEY, setting=setting)
+
+
+def _wrong_key(problem: str, hint: str) -> WrongHere:
+    return WrongHere(f"PRIVATE_KEY {problem}", hint, setting="PRIVATE_KEY")

@@ -1,0 +1,118 @@
+"""The real scripts as processes, a fresh sandbox over TLS, a `.env` in a temporary folder."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from dotenv import dotenv_values
+
+from pkj import key_settings, keys
+from pkj.sandbox.org import Org
+from pkj.sandbox.server import Sandbox
+
+ROOT = Path(__file__).resolve().parent.parent
+STEP_1, STEP_2, STEP_3 = "generate_keys.py", "create_okta_service_app.py", "get_access_token.py"
+SETTINGS = (
+    *("OKTA_URL", "API_KEY", "SCOPES", "PRIVATE_KEY", "PUBLIC_KEY", "MODULUS"),
+    *("KEY_ID", "CLIENT_ID", "ADMIN_ROLES", "DPOP"),
+)
+SCOPES = "okta.users.read okta.users.manage"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def clean_environment(**extra: str) -> dict[str, str]:
+    """This process's environment without anything a real org left in it."""
+    leaking = {*SETTINGS, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "HTTPS_PROXY", "https_proxy"}
+    kept = {name: value for name, value in os.environ.items() if name not in leaking}
+    return {**kept, "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost", **extra}
+
+
+def command(script: str, *arguments: object) -> list[str]:
+    return [sys.executable, str(ROOT / script), *map(str, arguments)]
+
+
+@pytest.fixture(scope="session")
+def key() -> rsa.RSAPrivateKey:
+    return keys.generate(2048)
+
+
+@pytest.fixture(scope="session")
+def other_key() -> rsa.RSAPrivateKey:
+    return keys.generate(2048)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox(Org("https://127.0.0.1")) as running:
+        yield running
+
+
+class EnvFile:
+    """A `.env` as a test sees it: through python-dotenv, never through the code under test."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __getitem__(self, name: str) -> str | None:
+        return self.values().get(name)
+
+    def values(self) -> dict[str, str | None]:
+        return dotenv_values(self.path, interpolate=False)
+
+    def write(self, **values: str) -> None:
+        """Put the values in place of those of the same name."""
+        merged = {**self.values(), **values} if self.path.exists() else values
+        text = "".join(f"{name}='{value}'\n" for name, value in merged.items())
+        self.path.write_text(text, encoding="utf-8")
+        self.path.chmod(0o600)
+
+
+@pytest.fixture
+def env(tmp_path: Path, sandbox: Sandbox) -> EnvFile:
+    """What a user fills in: the org, the API token, the scopes."""
+    file = EnvFile(tmp_path / ".env")
+    file.write(OKTA_URL=sandbox.url, API_KEY=sandbox.org.api_key, SCOPES=SCOPES)
+    return file
+
+
+@pytest.fixture
+def env_with_key(env: EnvFile, key: rsa.RSAPrivateKey) -> EnvFile:
+    """The same after step 1."""
+    env.write(**key_settings.of_new_key(key))
+    return env
+
+
+@pytest.fixture
+def run(sandbox: Sandbox, tmp_path: Path) -> Run:
+    """Run a script against the sandbox: `run(STEP_3, "-o", "json", env={"SCOPES": "…"})`.
+
+    It works on the `.env` of the test unless `env_file` is None.
+    """
+
+    def started(
+        script: str,
+        *arguments: object,
+        env: Mapping[str, str] | None = None,
+        env_file: Path | None = tmp_path / ".env",
+        **more: object,
+    ) -> subprocess.CompletedProcess[str]:
+        where = [] if env_file is None else ["--env-file", env_file]
+        environment = clean_environment(REQUESTS_CA_BUNDLE=str(sandbox.ca_file)) | dict(env or {})
+        settings = {"capture_output": True, "text": True, "timeout": 60, "cwd": tmp_path} | more
+        full = command(script, *where, *arguments)
+        return subprocess.run(full, env=environment, check=False, **settings)  # type: ignore[call-overload,no-any-return]  # keyword arguments as given
+
+    return started
+
+
+@pytest.fixture
+def registered(env_with_key: EnvFile, run: Run) -> EnvFile:
+    """The `.env` after steps 1 and 2."""
+    result = run(STEP_2)
+    assert result.returncode == 0, result.stderr
+    return env_with_key
