@@ -1,0 +1,462 @@
+"""What README promises: each command in it is run, each table compared with the code.
+
+In README, `…` alone on a line stands for some lines, at the end of a token for its rest;
+`{…}` stands for what only a real run knows.
+"""
+
+import base64
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import parse_qs
+
+import pytest
+from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment
+from cryptography.hazmat.primitives.asymmetric import rsa
+from dotenv import dotenv_values
+
+from pkj import causes, env, errors, key_settings
+from pkj.causes import Cause
+from pkj.sandbox.org import Org
+from pkj.sandbox.server import Sandbox
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLE = ROOT / ".env.example"
+SCRIPTS = (STEP_1, STEP_2, STEP_3)
+
+SETUP = "python3 -m venv env && env/bin/pip install -q -r requirements.txt && "
+DEMO_LINE = SETUP + "env/bin/python -m pkj.sandbox demo"
+TESTS_LINE = (
+    "python3 -m venv env && env/bin/pip install -q -r tests/requirements.txt"
+    " && env/bin/python -m pytest"
+)
+INSTALLING = ["virtualenv env", "source env/bin/activate", "pip install -r requirements.txt"]
+"""What needs a network: these are looked at here, and .ci/run runs TESTS_LINE."""
+
+# What differs from run to run, in the order in which it is looked for.
+RANDOM = {
+    r"https://127\.0\.0\.1:\d+": "{url}",
+    r"(?:/[\w.+-]+)*/pkj-\w+": "{folder}",
+    r"eyJ[\w-]+(?:\.[\w-]+){0,2}": "{token}",
+    r"\b0oa\w{10,}": "{client id}",
+    r"\b00pretend[\w-]+": "{api key}",
+}
+WHAT_FITS = {
+    "{application object}": r"\{\n(?s:.*)\n\}",
+    "{client ID of newly created app}": r"0oa\w+",
+    "{scopes granted to the application}": SCOPES.replace(" ", "\n").replace(".", r"\."),
+    "{access_token}": r"[\w-]+\.[\w-]+\.[\w-]+",
+}
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def block_with(kind: str, part: str) -> str:
+    (block,) = [block for block in blocks(kind) if part in block]
+    return block
+
+
+def rows(first_heading: str) -> list[list[str]]:
+    """The cells of the table whose first column is headed so."""
+    pattern = rf"^\| {first_heading} \|.*\n\|[-|]+\|\n((?:\|.*\|\n)+)"
+    (table,) = re.findall(pattern, README, re.MULTILINE)
+    return [line[2:-2].split(" | ") for line in table.splitlines()]
+
+
+def shell_lines() -> list[str]:
+    return [line for block in blocks("sh") for line in block.splitlines()]
+
+
+def without_random(text: str) -> str:
+    for pattern, name in RANDOM.items():
+        text = re.sub(pattern, name, text)
+    return text
+
+
+def as_pattern(shown: str) -> str:
+    """A regular expression for what README shows, with its cuts."""
+    lines = [re.escape(without_random(line)) for line in shown.splitlines()]
+    lines = [r"(?:.*\n)+" if line == "…" else line.removesuffix("…") + "\n" for line in lines]
+    return "".join(lines)
+
+
+def fits(shown: str, real: str) -> bool:
+    return re.fullmatch(as_pattern(shown), without_random(real)) is not None
+
+
+def usage(*command: str) -> list[str]:
+    """The options of a command as `--help` shows them, choices as README writes them."""
+    environment = clean_environment(COLUMNS="400")
+    full = [sys.executable, *command, "--help"]
+    shown = subprocess.run(full, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert shown.returncode == 0
+    groups: list[str] = re.findall(r"\[[^]]+\]", shown.stdout.partition("\n\n")[0])
+    braces = str.maketrans({"{": None, "}": None, ",": "|"})
+    return [group.translate(braces) for group in groups if group != "[-h]"]
+
+
+def shell(line: str, folder: Path, environment: Mapping[str, str]) -> str:
+    """Run a line as a person would; its output, stdout before stderr."""
+    bash = shutil.which("bash")
+    assert bash
+    ended = subprocess.run(
+        [bash, "-o", "pipefail", "-ec", line],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The project as a person has it, so that the commands need no `--env-file`."""
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    for name in (*SCRIPTS, ".env.example", ".gitignore"):
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "pkj", folder / "pkj", ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture
+def activated(sandbox: Sandbox) -> dict[str, str]:
+    """The environment after `source env/bin/activate`, with the sandbox's CA for all."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return clean_environment(
+        PATH=path, REQUESTS_CA_BUNDLE=sandbox.ca_file, CURL_CA_BUNDLE=sandbox.ca_file
+    )
+
+
+def fill_in(file: Path, sandbox: Sandbox) -> None:
+    """What README's block of three lines says to fill in, with the org's own values."""
+    lines = block_with("text", "API_KEY=").replace("https://{your_okta_domain}", sandbox.url)
+    text = file.read_text(encoding="utf-8")
+    for line in lines.replace("{okta_api_key}", sandbox.org.api_key).splitlines():
+        name = line.partition("=")[0]
+        text, count = re.subn(rf"^{name}=.*$", line, text, flags=re.MULTILINE)
+        assert count == 1, name
+    file.write_text(text, encoding="utf-8")
+
+
+def test_the_two_set_up_lines_stand_in_fenced_blocks_of_their_own() -> None:
+    assert f"{DEMO_LINE}\n" in blocks("sh")
+    assert f"{TESTS_LINE}\n" in blocks("sh")
+
+
+def test_ci_runs_the_line_with_the_tests_as_it_stands_in_readme() -> None:
+    ci = ROOT / ".ci" / "run"
+    assert os.access(ci, os.X_OK)
+    assert TESTS_LINE in ci.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_demo_prints_what_readme_shows() -> None:
+    arguments = shlex.split(DEMO_LINE.removeprefix(SETUP))
+    assert arguments[0] == "env/bin/python"
+    real = subprocess.run(
+        [sys.executable, *arguments[1:]],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    assert real.returncode == 0
+    shown = block_with("text", "A pretend Okta org runs")
+    assert fits(shown, real.stdout), f"README:\n{shown}\nreal:\n{real.stdout}"
+
+
+@pytest.mark.parametrize(
+    ("shown", "real"),
+    [
+        pytest.param("one\n", "two\n", id="another line"),
+        pytest.param("one\n", "one\ntwo\n", id="a line more"),
+        pytest.param("one\ntwo\n", "one\n", id="a line less"),
+        pytest.param("one\n…\ntwo\n", "one\ntwo\n", id="nothing where it is cut"),
+        pytest.param("one eyJhb…\n", "one 0oa12345678901\n", id="no token"),
+        pytest.param("one\n", "one \n", id="a blank at the end"),
+    ],
+)
+def test_an_output_that_differs_from_readme_is_noticed(shown: str, real: str) -> None:
+    assert not fits(shown, real)
+
+
+def test_set_up_names_the_commands_of_the_customer_s_text() -> None:
+    (block,) = [block for block in blocks("sh") if block.startswith("virtualenv env\n")]
+    assert block.splitlines()[: len(INSTALLING)] == INSTALLING
+
+
+def steps() -> list[tuple[str, str]]:
+    """Command and output of each console block that runs a script."""
+    shown = [block.partition("\n") for block in blocks("console")]
+    return [(c.removeprefix("$ "), out) for c, _, out in shown if "pkj.sandbox" not in c]
+
+
+def test_a_person_who_follows_readme_gets_a_token(
+    clone: Path, activated: dict[str, str], sandbox: Sandbox
+) -> None:
+    (set_up,) = [line for line in shell_lines() if line.startswith("cp ")]
+    shell(set_up, clone, activated)
+    fill_in(clone / ".env", sandbox)
+    assert [command for command, _ in steps()] == [f"python {script}" for script in SCRIPTS]
+    for command, shown in steps():
+        pattern = re.escape(shown)
+        for name, what_fits in WHAT_FITS.items():
+            pattern = pattern.replace(re.escape(name), what_fits)
+        real = shell(command, clone, activated)
+        assert re.fullmatch(pattern, real), f"README:\n{shown}\nreal:\n{real}"
+    name = re.escape("**Private Key JWT Service App**")
+    assert re.search(rf"under Applications, as {name}", README)
+    (app,) = sandbox.org.clients.values()
+    assert app.metadata["client_name"] == "Private Key JWT Service App"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
+def test_the_other_lines_for_the_shell_work_after_the_steps(
+    clone: Path, activated: dict[str, str], sandbox: Sandbox, registered: EnvFile
+) -> None:
+    shutil.copy(registered.path, clone / ".env")
+    known = {DEMO_LINE, TESTS_LINE, *INSTALLING}
+    lines = [line for line in shell_lines() if line not in known and not line.startswith("cp ")]
+    real = [
+        shell(line.replace("https://{your_okta_domain}", sandbox.url), clone, activated)
+        for line in lines
+    ]
+    assert len(lines) == 2
+    assert real[0] == ""
+    assert "ada@pretend.example" in real[1]
+
+
+def test_every_fenced_command_is_of_a_kind_that_is_run() -> None:
+    kinds = set(re.findall(r"^```(.+)$", README, re.MULTILINE))
+    assert kinds == {"sh", "console", "text", "mermaid"}
+    assert README.count("\n```") % 2 == 0
+    known = {DEMO_LINE, TESTS_LINE, *INSTALLING}
+    others = [line for line in shell_lines() if line not in known]
+    assert all(line.startswith(("cp ", "TOKEN=", "python get_access_token.py")) for line in others)
+
+
+def test_the_options_are_those_of_help() -> None:
+    shown = block_with("text", "--env-file PATH]").splitlines()
+    assert shown == [" ".join([script, *usage(script)]) for script in SCRIPTS]
+
+
+def test_the_options_of_serve_are_those_of_help() -> None:
+    options = " ".join(usage("-m", "pkj.sandbox", "serve"))
+    assert f"`serve {options}`" in README
+
+
+def test_the_exit_codes_are_those_of_the_errors_and_of_help(run: Run) -> None:
+    (sentence,) = re.findall(r"^Exit codes: (.*)\.$", README, re.MULTILINE)
+    listed = re.findall(r"`(\d+)` ([^`]+?)(?:, |$)", sentence)
+    codes = {str(kind.exit_code) for kind in all_errors()} | {"0", "130"}
+    assert {code for code, _ in listed} == codes
+    documented = " ".join(run(STEP_3, "--help", env_file=None).stdout.split())
+    assert documented.endswith("exit codes: " + ", ".join(f"{c} {text}" for c, text in listed))
+
+
+def all_errors() -> list[type[errors.PkjError]]:
+    found = [errors.PkjError]
+    for kind in found:
+        found += kind.__subclasses__()
+    return found
+
+
+def test_the_table_of_settings_names_each_with_who_writes_it() -> None:
+    table = rows("Name")
+    assert [name for name, _, _ in table] == [f"`{name}`" for name in env.WHO_WRITES]
+    for name, who, what in table:
+        source = env.WHO_WRITES[name.strip("`")]
+        expected = "you" if source.startswith("you ") else f"`{source.removeprefix('written by ')}`"
+        assert (who, bool(what)) == (expected, True), name
+
+
+def test_the_example_has_every_name_once_for_python_and_for_a_shell(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    assert re.findall(r"^(\w+)=", text, re.MULTILINE) == list(env.WHO_WRITES)
+    assert f"\nSCOPES='{SCOPES}'\n" in text
+    read = dotenv_values(EXAMPLE, interpolate=False)
+    assert {name: value for name, value in read.items() if value} == {"SCOPES": SCOPES}
+    names = " ".join(f'"${name}"' for name in env.WHO_WRITES)
+    printed = shell(f"set -u; . {EXAMPLE}; printf '%s\\n' {names}", tmp_path, clean_environment())
+    assert printed.splitlines() == [read[name] or "" for name in env.WHO_WRITES]
+
+
+def test_the_example_that_was_not_filled_in_is_refused_by_name(clone: Path, run: Run) -> None:
+    shutil.copy(EXAMPLE, clone / ".env")
+    refused = run(STEP_2, env_file=clone / ".env")
+    assert refused.returncode == 1
+    assert all(name in refused.stderr for name in ("OKTA_URL", "API_KEY"))
+    assert "SCOPES" not in refused.stderr
+
+
+def row(cause: Cause) -> str:
+    """The line for it in README."""
+    says = f" … {cause.says} …" if cause.says else ""
+    doing = f" ({cause.doing})" if cause.doing else ""
+    return f"| `{cause.code}`{says}{doing} | {cause.cure} |"
+
+
+def test_the_table_of_what_goes_wrong_has_every_cause_in_order() -> None:
+    assert ["| " + " | ".join(cells) + " |" for cells in rows("Okta says")] == [
+        row(cause) for cause in causes.TABLE
+    ]
+
+
+def test_a_failure_says_what_was_done_what_came_back_and_what_to_do(
+    registered: EnvFile, run: Run, other_key: rsa.RSAPrivateKey
+) -> None:
+    registered.write(**key_settings.of_new_key(other_key))
+    refused = run(STEP_3)
+    assert (refused.returncode, refused.stdout) == (3, "")
+    said, _, to_do = refused.stderr.partition("\n")
+    assert said.startswith("error: asking for a token for ")
+    assert "Okta answered 401 invalid_client: " in said
+    (cure,) = [c.cure for c in causes.TABLE if c.says and c.says in said and c.code in said]
+    assert to_do == f"what to do: {cure}\n"
+
+
+def test_an_org_that_requires_dpop_is_told_by_the_message_in_readme(
+    tmp_path: Path, key: rsa.RSAPrivateKey, run: Run
+) -> None:
+    (shown,) = re.findall(r"step 3 ends with exit code 3 and `([^`]+)`", README)
+    with Sandbox(Org("https://127.0.0.1", require_dpop=True)) as strict:
+        file = EnvFile(tmp_path / ".env")
+        file.write(OKTA_URL=strict.url, API_KEY=strict.org.api_key, SCOPES=SCOPES)
+        file.write(**key_settings.of_new_key(key))
+        environment = {"REQUESTS_CA_BUNDLE": strict.ca_file}
+        registering, asking = run(STEP_2, env=environment), run(STEP_3, env=environment)
+    assert (registering.returncode, asking.returncode) == (0, 3)
+    assert shown in asking.stderr
+    (box,) = re.findall(r'untick ("[^"]+")', README.partition("requires DPoP**")[2])
+    assert box in asking.stderr
+
+
+def test_step_3_works_without_the_api_key(registered: EnvFile, run: Run) -> None:
+    assert "Step 3 does not need `API_KEY`." in README
+    registered.write(API_KEY="")
+    assert run(STEP_3).returncode == 0
+    assert run(STEP_2).returncode == 1
+
+
+def test_a_replaced_key_is_kept_and_can_be_put_back(
+    registered: EnvFile, run: Run, tmp_path: Path
+) -> None:
+    before = registered.path.read_bytes()
+    registered.path.chmod(0o644)
+    assert run(STEP_1).returncode == 1
+    assert registered.path.read_bytes() == before
+    assert run(STEP_1, "--force").returncode == 0
+    kept = registered.path.with_name(".env.previous")
+    assert kept.read_bytes() == before
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (kept, registered.path)] == [0o600, 0o600]
+    assert run(STEP_3).returncode == 3
+    assert "`mv .env.previous .env`" in README
+    shell("mv .env.previous .env", tmp_path, clean_environment())
+    assert run(STEP_3).returncode == 0
+
+
+def test_a_replaced_key_goes_on_with_a_new_app(registered: EnvFile, run: Run) -> None:
+    assert "empty `CLIENT_ID` and run step 2 for a new app" in README
+    assert run(STEP_1, "--force").returncode == 0
+    registered.write(CLIENT_ID="")
+    assert [run(STEP_2).returncode, run(STEP_3).returncode] == [0, 0]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="there is no git on this machine")
+def test_git_ignores_what_holds_a_key_and_nothing_else(clone: Path) -> None:
+    secret = [".env", ".env.previous", ".env.previous.1", ".env.pkj-0123"]
+    names = " ".join([*secret, ".env.example", "README.md"])
+    shown = shell(f"git init -q . && git check-ignore {names}", clone, clean_environment())
+    assert shown.split() == secret
+
+
+def test_the_diagram_shows_the_requests_that_are_sent(
+    sandbox: Sandbox, registered: EnvFile, run: Run
+) -> None:
+    assert run(STEP_3).returncode == 0
+    sent = [f"{seen.request.method} {seen.request.path}" for seen in sandbox.seen]
+    (diagram,) = blocks("mermaid")
+    shown = re.findall(r"->>Okta: .*?\b((?:GET|POST) \S+)", diagram)
+    in_words = [path.replace("{client_id}", str(registered["CLIENT_ID"])) for path in shown]
+    assert in_words == [*dict.fromkeys(sent), "GET /api/v1/users"]
+    assert not set(diagram) & set(";#"), "Mermaid takes these for an end and for an entity"
+
+
+def test_the_assertion_says_what_readme_says(
+    sandbox: Sandbox, registered: EnvFile, run: Run
+) -> None:
+    assert run(STEP_3).returncode == 0
+    form = parse_qs(sandbox.seen[-1].request.body.decode())
+    body = form["client_assertion"][0].split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
+    client_id, audience = registered["CLIENT_ID"], f"{sandbox.url}/oauth2/v1/token"
+    assert (claims["iss"], claims["sub"], claims["aud"]) == (client_id, client_id, audience)
+    assert 240 < claims["exp"] - time.time() <= 300
+    (said,) = re.findall(r"the client assertion: (.*?)\. Okta", README)
+    named = set(re.findall(r"`(\w+)`", said))
+    assert named == set(claims)
+    assert "`aud` is `{OKTA_URL}/oauth2/v1/token`, `exp` is five minutes ahead" in said
+
+
+def test_what_serve_prints_is_shown_and_can_be_pasted(
+    tmp_path: Path, activated: dict[str, str]
+) -> None:
+    shown_command, _, shown = block_with("console", "pkj.sandbox serve").partition("\n")
+    assert shown_command == "$ python -m pkj.sandbox serve"
+    served = subprocess.Popen(
+        [sys.executable, *shlex.split(shown_command)[2:]],
+        cwd=ROOT,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with served:
+        try:
+            assert served.stdout
+            real = "".join(served.stdout.readline() for _ in shown.splitlines())
+            for_file, _, for_shell = real.partition("# in the shell where the scripts run\n")
+            pasted = tmp_path / "pasted.env"
+            settings = "\n".join(for_file.splitlines()[1:])
+            pasted.write_text(f"{settings}\nSCOPES='{SCOPES}'\n", encoding="utf-8")
+            commands = [f"python {ROOT / name} --env-file {pasted}" for name in SCRIPTS]
+            token = shell("\n".join([for_shell, *commands]), tmp_path, activated)
+        finally:
+            served.send_signal(signal.SIGINT)
+            served.communicate(timeout=20)
+    assert fits(shown, real), f"README:\n{shown}\nreal:\n{real}"
+    assert "///////////////// Access Token:" in token
+    assert served.returncode == 130
+
+
+def test_the_list_of_modules_is_complete() -> None:
+    listed = re.findall(r"^- `(pkj/\S+)`: \S", README, re.MULTILINE)
+    modules = {f"pkj/{path.name}" for path in (ROOT / "pkj").glob("*.py")} - {"pkj/__init__.py"}
+    assert len(listed) == len(set(listed))
+    assert set(listed) == modules | {"pkj/sandbox/"}
+
+
+def test_every_file_that_readme_names_exists() -> None:
+    names = set(re.findall(r"`((?:tests|pkj|\.ci)/[\w./]+)`", README))
+    assert names
+    assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def test_readme_is_short() -> None:
+    assert len(README.splitlines()) < 220
