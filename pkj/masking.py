@@ -7,8 +7,8 @@ from urllib.parse import quote, quote_plus
 
 MASK = "[secret]"
 
-SIGNED = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){0,4}")
-"""A JWT or a part of one: an assertion, a proof or a token (RFC 7515 section 7.1)."""
+SIGNED = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}")
+"""A JWT, or its beginning: an assertion, a proof or a token (RFC 7515 section 7.1)."""
 
 PRIVATE_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END[A-Z -]*|\Z)", re.DOTALL)
 

@@ -17,7 +17,7 @@ OKTA_DOMAINS = (
 """Okta's own domains (okta-sdk-python, config_validator.py); custom ones are as good."""
 
 ADMIN_HOST = re.compile(rf"(.+)-admin\.({'|'.join(map(re.escape, OKTA_DOMAINS))})")
-HOST = re.compile(r"(?:(?!-)[a-z0-9_-]{1,63}(?:\.|$))+|\[[0-9a-f:.]+\]")
+HOST = re.compile(r"(?:(?!-)[a-z0-9_-]{1,63}(?:\.(?!$)|$))+|\[[0-9a-f:.]+\]")
 RIGHT_FORM = "write it as OKTA_URL=https://{your_okta_domain} with your own domain"
 
 
