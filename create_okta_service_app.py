@@ -1,7 +1,8 @@
-"""Step 2 of 3: register the public key as a service app in Okta and grant it SCOPES.
+"""Step 2 of 3: make a service app in Okta that trusts the key, and grant it SCOPES.
 
-needs: OKTA_URL, API_KEY, SCOPES, and MODULUS or PRIVATE_KEY
-writes: CLIENT_ID, and what follows from PRIVATE_KEY where only that is there
+It changes only what differs from .env, and may be run again at any time.
+needs: OKTA_URL, API_KEY, SCOPES, and MODULUS or PRIVATE_KEY; ADMIN_ROLES if it is there
+writes: CLIENT_ID, KEY_ID, and what follows from PRIVATE_KEY where only that is there
 
 exit codes: 0 done, 1 something here is wrong, 2 usage, 3 Okta refused, 4 no usable answer
 (a later run may cure it), 130 interrupted
@@ -13,35 +14,49 @@ from pkj import console
 
 
 def add_options(parser: console.ArgumentParser) -> None:
-    name = "Private Key JWT Service App"
-    parser.add_argument("--name", default=name, help=f"what the app is called ({name})")
-    console.add_network_options(parser)
+    from pkj.options import add_app_options, add_network_options
+
+    add_app_options(parser)
+    add_network_options(parser)
 
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
-    from pkj import grants, key_settings, keys, okta, org_url, scopes, service_app
+    from pkj import admin_roles, app_choice, app_key, grants, key_settings, okta, scopes
+    from pkj.errors import raise_together
 
     have = env.require("OKTA_URL", "API_KEY", "SCOPES", "MODULUS or PRIVATE_KEY")
-    service_app.refuse_second(env)
-    wanted = scopes.read(have["SCOPES"])
+    wanted, roles = scopes.read(have["SCOPES"]), admin_roles.read(env.stored("ADMIN_ROLES"))
     public, same_key = key_settings.public_key(env), key_settings.unchanged(env)
-    org = okta.Org(
-        org_url.normal(have["OKTA_URL"]),
-        api_key=okta.api_key(have["API_KEY"]),
-        timeout=options.timeout,
-    )
+    org = okta.org(have, timeout=options.timeout)
 
-    app = service_app.register(org, options.name, keys.jwk(public.modulus, public.kid))
-    env.save({"CLIENT_ID": app["client_id"]})
-    env.save(public.unsaved, check=same_key)
-
-    out.heading("Okta Service app created:")
-    out.say(service_app.shown(app))
-    out.heading("Setting CLIENT_ID in .env:")
-    out.say(app["client_id"])
+    app = app_choice.find_or_register(org, env.get("CLIENT_ID"), public, options.name, out)
+    written = app.id != env.get("CLIENT_ID") and not out.would("set CLIENT_ID in .env")
+    if written:
+        env.save({"CLIENT_ID": app.id})
+    out.heading("Okta Service app created:" if app.new else "Okta Service app found:")
+    out.say(app.as_json())
+    if written:
+        out.heading("Setting CLIENT_ID in .env:")
+        out.say(app.id)
+    kid = app_key.converge(org, app, public, out)
+    changed = {**public.unsaved, **key_settings.new_key_id(env, kid)}
+    if changed and not out.would(f"set {', '.join(changed)} in .env"):
+        env.save(changed, check=same_key)
     out.heading("Scopes granted:")
-    grants.grant_all(org, app["client_id"], wanted, out.say)
+    refused = grants.converge(org, app, wanted, out)
+    refused += admin_roles.converge(org, app, roles, out)
+    raise_together("Okta refused a part of it", refused)
+
+
+def step(env: console.Env, options: console.Namespace, out: console.Console) -> None:
+    from pkj import app_deletion
+    from pkj.errors import WrongUsage
+
+    out.dry_run = options.dry_run
+    if options.yes and not options.delete:
+        raise WrongUsage("--yes goes with --delete")
+    (app_deletion.step if options.delete else main)(env, options, out)
 
 
 if __name__ == "__main__":
-    console.run(main, __doc__, add_options)
+    console.run(step, __doc__, add_options)

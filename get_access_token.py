@@ -12,21 +12,23 @@ from pkj import console
 
 
 def add_options(parser: console.ArgumentParser) -> None:
+    from pkj.options import add_network_options
+
     forms = ("text", "token", "json", "header")
     parser.add_argument(
         "-o", choices=forms, default="text", dest="form", help="what to print (text)"
     )
-    console.add_network_options(parser)
+    add_network_options(parser)
 
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
-    from pkj import access_token, key_settings, okta, org_url, scopes, service_app
+    from pkj import access_token, key_settings, okta, scopes, service_app
 
     have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
     wanted = scopes.read(have["SCOPES"])
     key, kid = key_settings.signing_key(env)
     client = access_token.Client(service_app.client_id(have["CLIENT_ID"]), key, kid)
-    org = okta.Org(org_url.normal(have["OKTA_URL"]), timeout=options.timeout)
+    org = okta.org(have, timeout=options.timeout)
 
     token = access_token.ask(org, client, wanted)
 

@@ -87,8 +87,8 @@ def ask(org: Org, client: Client, scopes: Sequence[str]) -> Token:
     )
     response = body_of(doing, answer, dict)
     token = Token(response, int(time.time()))
-    text_in(doing, answer, response, "access_token")
-    text_in(doing, answer, {"token_type": "Bearer", **response}, "token_type")
+    text_in(doing, response, "access_token")
+    text_in(doing, {"token_type": "Bearer", **response}, "token_type")
     if not HEADER_TEXT.fullmatch(token.scheme + token.value):
         raise NoUsableAnswer(f"{doing}: the token that came back fits in no header", NO_ORG)
     return token

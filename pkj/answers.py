@@ -104,7 +104,7 @@ def read_refusal(answer: Answer) -> Refusal | None:
 
 def body_of(doing: str, answer: Answer, shape: type[Wanted]) -> Wanted:
     """The JSON body, which has to be a `shape` (dict or list). Raises NoUsableAnswer."""
-    wanted = "a JSON object" if shape is dict else "a JSON list"
+    wanted = "a JSON list" if shape is list else "a JSON object"
     try:
         body = answer.json()
     except ValueError as cause:
@@ -114,12 +114,12 @@ def body_of(doing: str, answer: Answer, shape: type[Wanted]) -> Wanted:
     return body
 
 
-def text_in(doing: str, answer: Answer, body: Mapping[str, Any], name: str) -> str:
+def text_in(doing: str, body: Mapping[str, Any], name: str) -> str:
     """The non-empty text `body[name]`. Raises NoUsableAnswer."""
     value = body.get(name)
     if isinstance(value, str) and value:
         return value
-    raise _unreadable(doing, answer, f"expected {name} in it, as text")
+    raise NoUsableAnswer(f"{doing}: the answer has no {name} in it, as text", causes.NO_ORG)
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:

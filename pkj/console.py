@@ -33,8 +33,24 @@ class Console:
 
     def __init__(self) -> None:
         self.secrets: Callable[[], Iterable[str]] = tuple
+        self.dry_run = False
         self.failure = ""
         self._begun = False
+
+    def would(self, change: str) -> bool:
+        """In a dry run says what would be changed; whether it is one, so that nothing is."""
+        if self.dry_run:
+            self._write(sys.stdout, self._safe(f"would {change}"))
+        return self.dry_run
+
+    def can_ask(self) -> bool:
+        """Whether a person sits there to answer."""
+        return sys.stdin is not None and sys.stdin.isatty()
+
+    def ask(self, question: str) -> str:
+        """The line that a person types in reply."""
+        self.note(question)
+        return sys.stdin.readline().strip()
 
     def heading(self, text: str) -> None:
         """The head of a block of the customer's text, with the blank lines around it."""
@@ -42,8 +58,9 @@ class Console:
         self._begun = True
 
     def say(self, text: str) -> None:
-        """Progress or an answer, to stdout."""
-        self._write(sys.stdout, self._safe(text))
+        """Progress or an answer, to stdout; nothing in a dry run, which has words of its own."""
+        if not self.dry_run:
+            self._write(sys.stdout, self._safe(text))
 
     def note(self, text: str) -> None:
         """Something to know, to stderr."""
@@ -115,7 +132,9 @@ def _run(step: Step, doc: str, add_options: AddOptions, out: Console) -> int:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper
     env = None
     try:
-        options = _options(doc, add_options)
+        from pkj.options import parse
+
+        options = parse(doc, add_options)
         env = _env(options.env_file, out)
         step(env, options, out)
     except SystemExit as end:
@@ -136,49 +155,6 @@ def _origin(error: PkjError, env: Env | None) -> str:
     if env is None or not setting or not env.is_from_environment(setting):
         return ""
     return f" ({setting} comes from the environment, which wins over {env.path})"
-
-
-def _options(doc: str, add_options: AddOptions) -> Namespace:
-    from argparse import ArgumentParser, RawDescriptionHelpFormatter
-
-    summary, _, details = doc.partition("\n\n")
-    parser = ArgumentParser(
-        description=summary,
-        epilog=details,
-        formatter_class=RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_options(parser)
-    parser.add_argument(
-        "--env-file",
-        type=Path,
-        metavar="PATH",
-        help="the file that holds the settings, instead of the .env beside the scripts",
-    )
-    return parser.parse_args()
-
-
-def add_network_options(parser: ArgumentParser) -> None:
-    """The options of the steps that talk to Okta."""
-    parser.add_argument(
-        "--timeout",
-        type=_seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="how long to wait for Okta (30); a whole answer may take four times that",
-    )
-
-
-def _seconds(text: str) -> float:
-    from argparse import ArgumentTypeError
-
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0
-    if not 0 < seconds <= 3600:
-        raise ArgumentTypeError(f"not a number of seconds from above 0 to 3600: {text}")
-    return seconds
 
 
 def _env(path: Path | None, out: Console) -> Env:

@@ -18,6 +18,7 @@ WHO_WRITES = {
     "MODULUS": "written by generate_keys.py",
     "KEY_ID": "written by generate_keys.py",
     "CLIENT_ID": "written by create_okta_service_app.py",
+    "ADMIN_ROLES": "you may write it: admin role types of the app, separated by spaces",
 }
 """Every name in `.env`, and where its value comes from."""
 

@@ -62,3 +62,10 @@ class NoUsableAnswer(PkjError):
 
 class LostAnswer(NoUsableAnswer):
     """The request may have been carried out at Okta although no answer says so."""
+
+
+def raise_together(problem: str, refused: "list[OktaRefused]") -> None:
+    """Raise one OktaRefused that lists them all, each thing to do once; nothing for none."""
+    if refused:
+        hints = dict.fromkeys(error.hint for error in refused if error.hint)
+        raise OktaRefused("\n  ".join([f"{problem}:", *map(str, refused)]), "\n".join(hints))

@@ -1,37 +1,64 @@
-"""Granting scopes to the app."""
+"""Granting SCOPES to the app."""
 
-from collections.abc import Callable, Sequence
-from urllib.parse import quote
+from collections.abc import Sequence
 
+from pkj.answers import body_of
+from pkj.console import Console
 from pkj.errors import OktaRefused
 from pkj.okta import Org
+from pkj.service_app import ServiceApp
 
 
-def grant(org: Org, client_id: str, scope: str) -> None:
-    """Let the app ask for `scope`. POST /api/v1/apps/{id}/grants; the issuer is the org's URL.
+def converge(org: Org, app: ServiceApp, scopes: Sequence[str], out: Console) -> list[OktaRefused]:
+    """Grant what is missing of `scopes`, saying each granted one; returns the refusals.
 
-    Raises OktaRefused, NoUsableAnswer.
+    A refused scope does not stop the others. Grants beyond `scopes` are named and left
+    alone. Raises OktaRefused if the grants cannot be listed, NoUsableAnswer.
     """
-    path = f"/api/v1/apps/{quote(client_id, safe='')}/grants"
-    org.post(f"granting {scope}", path, {"issuer": org.url, "scopeId": scope})
-
-
-def grant_all(
-    org: Org, client_id: str, scopes: Sequence[str], granted: Callable[[str], None]
-) -> None:
-    """Grant each scope, telling `granted` of each that worked; a refused one stops no other.
-
-    Raises OktaRefused that lists the refused ones, after all have been tried.
-    """
-    refused = []
+    granted = set() if app.new else _granted(org, app)
+    refused = {}
     for scope in scopes:
-        try:
-            grant(org, client_id, scope)
-        except OktaRefused as error:
-            refused.append(error)
-        else:
-            granted(scope)
-    if refused:
-        hints = dict.fromkeys(error.hint for error in refused)
-        reasons = "\n".join(f"  {error}" for error in refused)
-        raise OktaRefused(f"not all scopes are granted:\n{reasons}", "\n".join(hints))
+        if scope in granted:
+            out.say(scope)
+        elif not out.would(f"grant {scope}"):
+            try:
+                new = _grant(org, app, scope)
+            except OktaRefused as error:
+                refused[scope] = error
+            else:
+                out.say(f"{scope} (new)" if new and not app.new else scope)
+    if beyond := sorted(granted.difference(scopes)):
+        out.note(f"the app has grants beyond SCOPES, which stay: {' '.join(beyond)}")
+    return _still_refused(org, app, refused, out)
+
+
+def _grant(org: Org, app: ServiceApp, scope: str) -> bool:
+    """Whether this granted the scope, False if it was granted meanwhile.
+
+    POST /api/v1/apps/{id}/grants; the issuer is the org's URL in its normal form.
+    """
+    doing, body = f"granting {scope}", {"issuer": org.url, "scopeId": scope}
+    try:
+        org.post(doing, f"{app.api_path}/grants", body)
+    except OktaRefused as error:
+        if error.status == 409:  # somebody was faster, or an answer of ours was lost
+            return False
+        raise
+    return True
+
+
+def _granted(org: Org, app: ServiceApp) -> set[str]:
+    doing = f"reading the grants of the app {app.id}"
+    listed = body_of(doing, org.get(doing, f"{app.api_path}/grants"), list)
+    active = [g for g in listed if isinstance(g, dict) and g.get("status", "ACTIVE") == "ACTIVE"]
+    return {g["scopeId"] for g in active if isinstance(g.get("scopeId"), str)}
+
+
+def _still_refused(
+    org: Org, app: ServiceApp, refused: dict[str, OktaRefused], out: Console
+) -> list[OktaRefused]:
+    # What Okta says to a grant that exists is not documented: a second look tells.
+    granted = _granted(org, app) if refused else set()
+    for scope in granted.intersection(refused):
+        out.say(scope)
+    return [error for scope, error in refused.items() if scope not in granted]

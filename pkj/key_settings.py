@@ -64,6 +64,14 @@ def public_key(env: Env) -> PublicKey:
     return PublicKey(modulus, kid or keys.thumbprint(modulus), _unsaved(env, modulus, source))
 
 
+def new_key_id(env: Env, kid: str | None) -> dict[str, str]:
+    """What to save so that step 3 sends the kid by which the app knows the key, if any."""
+    another = env.is_from_environment("PRIVATE_KEY") or env.is_from_environment("MODULUS")
+    if (another and _file_has_key(env)) or (env.stored("KEY_ID") or "") == (kid or ""):
+        return {}
+    return {"KEY_ID": kid or ""}
+
+
 def unchanged(env: Env) -> "Unchanged":
     """A `check` for `Env.save`: the key in the file is still the one that was read."""
     return Unchanged({name: env.stored(name) for name in ("PRIVATE_KEY", "MODULUS")})

@@ -1,13 +1,13 @@
 """The org: the one door through which requests go to Okta and answers come back."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from pkj import answers, unreachable
+from pkj import answers, org_url, unreachable
 from pkj.answers import Answer
 from pkj.deadline import TookTooLong, within
 from pkj.errors import LostAnswer, NoUsableAnswer, WrongHere
@@ -39,8 +39,33 @@ class Org:
     def get(self, doing: str, path: str) -> Answer:
         return self._manage(doing, "GET", path, None)
 
-    def post(self, doing: str, path: str, body: Mapping[str, Any]) -> Answer:
+    def post(self, doing: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
         return self._manage(doing, "POST", path, body)
+
+    def delete(self, doing: str, path: str) -> Answer:
+        return self._manage(doing, "DELETE", path, None)
+
+    def pages(self, doing: str, path: str) -> Iterator[Answer]:
+        """The answer, and those that its `Link: rel="next"` leads to (RFC 8288).
+
+        Of such a link only path and query are used: the API token goes to this org alone.
+        """
+        seen = set()
+        while path not in seen:
+            seen.add(path)
+            answer = self.get(doing, path)
+            yield answer
+            links = requests.utils.parse_header_links(answer.headers.get("Link", ""))
+            next_page = [link["url"] for link in links if link.get("rel") == "next"]
+            if not next_page:
+                return
+            address = urlsplit(next_page[0])
+            path = f"{address.path}?{address.query}"
+        raise NoUsableAnswer(f"{doing}: the pages of {self.host} lead back to one another")
+
+    def metadata(self, doing: str, path: str) -> Answer:
+        """GET what anybody may read; no API token is sent."""
+        return self._send(doing, "GET", self.url + path, {})
 
     def ask_token(self, doing: str, form: Mapping[str, str]) -> Answer:
         """POST the form to the token endpoint (RFC 6749 section 4.4.2)."""
@@ -89,6 +114,12 @@ class Org:
                 masked(content.decode("utf-8", "replace"), [self._api_key]), "utf-8"
             )
         return Answer(url, response.status_code, response.headers, bytes(content))
+
+
+def org(settings: Mapping[str, str], *, timeout: float) -> Org:
+    """The org of OKTA_URL, with API_KEY if that is among the settings. Raises WrongHere."""
+    key = api_key(settings["API_KEY"]) if "API_KEY" in settings else ""
+    return Org(org_url.normal(settings["OKTA_URL"]), api_key=key, timeout=timeout)
 
 
 def api_key(text: str) -> str:

@@ -1,19 +1,55 @@
-"""The service app at Okta: registering it, and what its answers may hold."""
+"""The service app at Okta: what it has to be, how it is fetched, searched for, registered."""
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
+from pkj import keys
 from pkj.answers import body_of, text_in
-from pkj.env import Env
-from pkj.errors import NoUsableAnswer, WrongHere
+from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
+from pkj.masking import shortened
 from pkj.okta import Org
-
-NAME = "Private Key JWT Service App"
 
 PLAIN = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._~+/=-]{1,512}")
 """What a server sends is stored in `.env` only in this form: the file is sourced by shells."""
+
+LARGEST_PAGE = 200
+"""Of a list of clients (developer.okta.com/docs/api/openapi/okta-oauth/oauth/tag/Client)."""
+
+
+@dataclass(frozen=True)
+class ServiceApp:
+    """An app as Okta describes it in `shown`; `new` says that this run registered it."""
+
+    id: str
+    shown: Mapping[str, Any]
+    new: bool
+
+    @property
+    def name(self) -> str:
+        """What people call it, in one line whatever the org holds."""
+        return shortened(str(self.shown.get("client_name") or "(without a name)"), 100)
+
+    @property
+    def api_path(self) -> str:
+        return f"/api/v1/apps/{quote(self.id, safe='')}"
+
+    @property
+    def client_path(self) -> str:
+        return client_path(self.id)
+
+    def as_json(self) -> str:
+        """What Okta shows, without the client secret that a service app should not have."""
+        masked = {"client_secret": "[secret]"} if self.shown.get("client_secret") else {}
+        return json.dumps({**self.shown, **masked}, indent=2, ensure_ascii=False)
+
+
+def client_path(client_id: str) -> str:
+    """Where registration keeps the client of this id."""
+    return f"/oauth2/v1/clients/{quote(client_id, safe='')}"
 
 
 def client_id(text: str) -> str:
@@ -35,38 +71,88 @@ def storable(what: str, text: str) -> str:
     )
 
 
-def refuse_second(env: Env) -> None:
-    """Raises WrongHere if the file names an app already."""
-    if app := env.stored("CLIENT_ID"):
-        problem = f"CLIENT_ID in {env.path} is {app} already: no second app is registered"
-        raise WrongHere(problem, "empty CLIENT_ID for a new app", setting="CLIENT_ID")
-
-
-def shown(app: Mapping[str, Any]) -> str:
-    """The app as JSON, without the client secret that a service app should not have."""
-    masked = {"client_secret": "[secret]"} if app.get("client_secret") else {}
-    return json.dumps({**app, **masked}, indent=2, ensure_ascii=False)
-
-
-def register(org: Org, name: str, jwk: Mapping[str, str]) -> dict[str, Any]:
-    """Register a service app that authenticates with this public key; returns it as Okta does.
+def register(org: Org, name: str, jwk: Mapping[str, str]) -> ServiceApp:
+    """Register a service app that authenticates with this public key.
 
     POST /oauth2/v1/clients (developer.okta.com/docs/api/openapi/okta-oauth/oauth/tag/Client).
-    Raises OktaRefused, NoUsableAnswer.
+    Raises OktaRefused, NoUsableAnswer, and LostAnswer where the app may exist all the same.
     """
     doing = "registering the app"
-    answer = org.post(
-        doing,
-        "/oauth2/v1/clients",
-        {
-            "client_name": name,
-            "application_type": "service",
-            "grant_types": ["client_credentials"],
-            "response_types": ["token"],
-            "token_endpoint_auth_method": "private_key_jwt",
-            "jwks": {"keys": [dict(jwk)]},
-        },
-    )
-    app = body_of(doing, answer, dict)
-    storable("the client id", text_in(doing, answer, app, "client_id"))
-    return app
+    body = {
+        "client_name": name,
+        "application_type": "service",
+        "grant_types": ["client_credentials"],
+        "response_types": ["token"],
+        "token_endpoint_auth_method": "private_key_jwt",
+        "jwks": {"keys": [dict(jwk)]},
+    }
+    answer = org.post(doing, "/oauth2/v1/clients", body)
+    return _read(doing, body_of(doing, answer, dict), new=True)
+
+
+def fetch(org: Org, client_id: str) -> ServiceApp | None:
+    """The app of this id, None if the org has none. Raises OktaRefused, NoUsableAnswer."""
+    doing = f"reading the app {client_id}"
+    try:
+        answer = org.get(doing, client_path(client_id))
+    except OktaRefused as error:
+        # Okta has answered both ways for an unknown id (contract of GET /oauth2/v1/clients/{id}).
+        if error.status == 404 or (error.status == 401 and error.code == "invalid_client"):
+            return None
+        raise
+    return _read(doing, body_of(doing, answer, dict), new=False)
+
+
+def search(org: Org, modulus: int) -> Iterator[ServiceApp]:
+    """The org's apps that hold this key, compared by the key itself: names and kids repeat.
+
+    Reads every page of the list; an app whose keys the list does not show is fetched.
+    """
+    doing = "looking for an app with this key"
+    for page in org.pages(doing, f"/oauth2/v1/clients?limit={LARGEST_PAGE}"):
+        for shown in body_of(doing, page, list):
+            if not isinstance(shown, dict):
+                continue
+            app: ServiceApp | None = _read(doing, shown, new=False)
+            if app and _may_hide_keys(shown):
+                app = fetch(org, app.id)
+            if app and any(is_key(key, modulus) for key in registered_keys(app.shown)):
+                yield app
+
+
+def registered_keys(shown: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The keys in an app as registration shows it."""
+    jwks = shown.get("jwks")
+    listed = jwks.get("keys") if isinstance(jwks, dict) else None
+    return [key for key in listed if isinstance(key, dict)] if isinstance(listed, list) else []
+
+
+def is_key(jwk: Mapping[str, Any], modulus: int) -> bool:
+    """Whether a JWK as Okta shows it is the RSA key of this modulus with the exponent 65537."""
+    n, e = jwk.get("n"), jwk.get("e")
+    if jwk.get("kty") != "RSA" or not isinstance(n, str) or not isinstance(e, str):
+        return False
+    return keys.from_base64url(n) == modulus and keys.from_base64url(e) == keys.EXPONENT
+
+
+def unfit(org: Org, app: ServiceApp) -> str | None:
+    """Why the app cannot be used in this flow, None if it can. Reads its status."""
+    if app.shown.get("application_type") != "service":
+        return "is not a service app"
+    if app.shown.get("token_endpoint_auth_method") != "private_key_jwt":
+        return "does not authenticate with private_key_jwt"
+    if app.shown.get("jwks_uri"):
+        return "takes its keys from a jwks_uri"
+    doing = f"reading the status of the app {app.id}"
+    status = body_of(doing, org.get(doing, app.api_path), dict).get("status", "ACTIVE")
+    return None if status == "ACTIVE" else "is deactivated"
+
+
+def _may_hide_keys(shown: Mapping[str, Any]) -> bool:
+    uses_key = shown.get("token_endpoint_auth_method") in (None, "private_key_jwt")
+    return uses_key and "jwks" not in shown and not shown.get("jwks_uri")
+
+
+def _read(doing: str, shown: dict[str, Any], *, new: bool) -> ServiceApp:
+    client_id = text_in(doing, shown, "client_id")
+    return ServiceApp(storable("the client id", client_id), shown, new)

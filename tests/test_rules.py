@@ -27,6 +27,7 @@ IMPORTS: dict[str, set[str]] = {
     "deadline": set(),
     "env_text": set(),
     "assertion": set(),
+    "options": set(),
     "keys": {"errors"},
     "scopes": {"errors"},
     "org_url": {"errors"},
@@ -35,11 +36,20 @@ IMPORTS: dict[str, set[str]] = {
     "answers": {"causes", "errors", "masking"},
     "env": {"env_file", "env_text", "errors"},
     "key_settings": {"env", "errors", "keys"},
-    "okta": {"answers", "deadline", "errors", "masking", "unreachable"},
-    "grants": {"errors", "okta"},
-    "service_app": {"answers", "env", "errors", "okta"},
+    "console": {"env", "errors", "masking", "options"},
+    "okta": {"answers", "deadline", "errors", "masking", "org_url", "unreachable"},
+    "service_app": {"answers", "errors", "keys", "masking", "okta"},
+    "app_key": {
+        *("answers", "console", "errors", "key_settings", "keys", "masking", "okta"),
+        "service_app",
+    },
+    "app_choice": {"app_key", "console", "errors", "key_settings", "keys", "okta", "service_app"},
+    "app_deletion": {
+        *("answers", "app_key", "console", "env", "errors", "key_settings", "okta", "service_app"),
+    },
+    "grants": {"answers", "console", "errors", "okta", "service_app"},
+    "admin_roles": {"answers", "console", "errors", "okta", "service_app"},
     "access_token": {"answers", "assertion", "causes", "errors", "okta"},
-    "console": {"env", "errors", "masking"},
 }
 """Who imports whom in pkj. Each may import only what stands above it: one way."""
 
@@ -179,7 +189,7 @@ def long_functions(file: str, source: str, limit: int = 40) -> list[str]:
 
 
 def too_long(file: str, source: str) -> list[str]:
-    limit = 60 if file in (STEP_1, STEP_2, STEP_3) else 200
+    limit = 70 if file in (STEP_1, STEP_2, STEP_3) else 200
     length = len(source.splitlines())
     return [f"{length} lines, over {limit}"] if length > limit else []
 
@@ -313,7 +323,7 @@ SABOTAGE: list[tuple[Check, str, str]] = [
     (broad_handlers, "deadline.py", "try:\n    f()\nexcept Exception:\n    pass"),
     (long_functions, "keys.py", "def f():\n" + "    g()\n" * 40),
     (too_long, "keys.py", "g()\n" * 201),
-    (too_long, STEP_1, "g()\n" * 61),
+    (too_long, STEP_1, "g()\n" * 71),
     (unreasoned, "keys.py", "f()  # noqa"),
     (unreasoned, "keys.py", "f()  # noqa: S603"),
     (unreasoned, "keys.py", "f()  # type: ignore[arg-type]"),

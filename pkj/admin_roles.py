@@ -1,0 +1,78 @@
+"""ADMIN_ROLES: the admin roles of the app, without which a token opens nothing."""
+
+import re
+from collections.abc import Sequence
+
+from pkj.answers import body_of
+from pkj.console import Console
+from pkj.errors import OktaRefused, WrongHere
+from pkj.okta import Org
+from pkj.service_app import ServiceApp
+
+TAKEN = "E0000090"
+NONE_YET = (
+    "the app has no admin role, so Okta will answer 403 to API calls: put"
+    " ADMIN_ROLES=READ_ONLY_ADMIN (or another role type) into .env and run this again"
+)
+
+
+def read(text: str | None) -> list[str]:
+    """The standard role types in ADMIN_ROLES, each once. Raises WrongHere."""
+    roles = list(dict.fromkeys((text or "").split()))
+    strange = [
+        role for role in roles if not re.fullmatch(r"[A-Z][A-Z_]*", role) or role == "CUSTOM"
+    ]
+    if strange:
+        problem = f"ADMIN_ROLES has {strange[0]!r} in it, which is no standard role type"
+        hint = "write it like ADMIN_ROLES='READ_ONLY_ADMIN REPORT_ADMIN'"
+        raise WrongHere(problem, hint, setting="ADMIN_ROLES")
+    return roles
+
+
+def converge(org: Org, app: ServiceApp, roles: Sequence[str], out: Console) -> list[OktaRefused]:
+    """Assign the roles that the app lacks; returns the refusals.
+
+    Roles beyond `roles` are named and left alone. Raises OktaRefused, NoUsableAnswer.
+    """
+    if "SUPER_ADMIN" in roles:
+        out.note("SUPER_ADMIN lets whoever holds the key do everything in the org")
+    held = _held(org, app, needed=bool(roles))
+    if held is None:
+        return []
+    if not roles and not held:
+        out.note(NONE_YET)
+    if beyond := sorted(set(held).difference(roles)):
+        out.note(f"the app has admin roles beyond ADMIN_ROLES, which stay: {' '.join(beyond)}")
+    refused = []
+    for role in roles:
+        if role not in held and not out.would(f"assign the role {role}"):
+            try:
+                _assign(org, app, role)
+            except OktaRefused as error:
+                refused.append(error)
+            else:
+                out.note(f"the role {role} was assigned to the app {app.id}")
+    return refused
+
+
+def _held(org: Org, app: ServiceApp, *, needed: bool) -> list[str] | None:
+    """The role types of the app; None where they are not needed and may not be read."""
+    if not app.id:
+        return []
+    doing = f"reading the admin roles of the app {app.id}"
+    try:
+        listed = body_of(doing, org.get(doing, f"{app.client_path}/roles"), list)
+    except OktaRefused:
+        if needed:
+            raise
+        return None
+    return [str(role.get("type")) for role in listed if isinstance(role, dict)]
+
+
+def _assign(org: Org, app: ServiceApp, role: str) -> None:
+    """POST /oauth2/v1/clients/{id}/roles: 201 as recorded, 200 by the description."""
+    try:
+        org.post(f"assigning the role {role}", f"{app.client_path}/roles", {"type": role})
+    except OktaRefused as error:
+        if error.status != 409 and error.code != TAKEN:
+            raise

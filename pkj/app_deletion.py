@@ -1,0 +1,98 @@
+"""Throwing the app away: deactivate it, delete it, clear CLIENT_ID. The keys stay."""
+
+from argparse import Namespace
+from collections.abc import Mapping
+from typing import NoReturn
+
+from pkj import app_key, key_settings, okta, service_app
+from pkj.answers import body_of, text_in
+from pkj.console import Console
+from pkj.env import Env
+from pkj.errors import OktaRefused, WrongHere, WrongUsage
+from pkj.okta import Org
+from pkj.service_app import ServiceApp
+
+
+def step(env: Env, options: Namespace, out: Console) -> None:
+    """What step 2 does with `--delete`. CLIENT_ID is taken from the file only.
+
+    Raises WrongUsage where nobody could be asked, WrongHere, OktaRefused, NoUsableAnswer.
+    """
+    if not options.yes and not options.dry_run and not out.can_ask():
+        raise WrongUsage("--delete asks at a terminal, and there is none", "add --yes")
+    have = env.require("OKTA_URL", "API_KEY", "MODULUS or PRIVATE_KEY")
+    client_id = env.stored("CLIENT_ID")
+    if client_id is None:
+        raise WrongHere(f"there is no CLIENT_ID in {env.path}: there is no app to delete")
+    public = key_settings.public_key(env)
+    org = okta.org(have, timeout=options.timeout)
+
+    delete(org, service_app.client_id(client_id), public.modulus, out, confirmed=options.yes)
+
+    if not out.would("clear CLIENT_ID in .env"):
+        env.save({"CLIENT_ID": ""}, check=StillNamed(client_id))
+    out.heading("Okta Service app deleted:")
+    out.say(client_id)
+
+
+def delete(org: Org, client_id: str, modulus: int, out: Console, *, confirmed: bool) -> None:
+    """Delete the app of this id, if it is one of ours. One that is gone counts as deleted.
+
+    Raises WrongHere if it is not ours, or the client id is not typed as confirmation;
+    OktaRefused, NoUsableAnswer.
+    """
+    app = service_app.fetch(org, client_id)
+    if app is None:
+        _make_sure_of_org(org)
+        out.note(f"the app {client_id} is gone from {org.host} already")
+        return
+    _check_ours(org, app, modulus, out)
+    if out.would(f"deactivate and delete the app {app.id}"):
+        return
+    question = (
+        f"this deletes the app {app.name} at {org.host}; type its client id {app.id} to go on:"
+    )
+    if not confirmed and out.ask(question) != app.id:
+        raise WrongHere("the client id was not typed; nothing was deleted")
+    org.post(f"deactivating the app {app.id}", f"{app.api_path}/lifecycle/deactivate")
+    try:
+        org.delete(f"deleting the app {app.id}", app.api_path)
+    except OktaRefused as error:
+        if error.status != 404:
+            raise
+
+
+class StillNamed:
+    """A `check` for `Env.save`: raises WrongHere if CLIENT_ID in the file is another."""
+
+    def __init__(self, client_id: str) -> None:
+        self._client_id = client_id
+
+    def __call__(self, stored: Mapping[str, str]) -> None:
+        if stored.get("CLIENT_ID") != self._client_id:
+            raise WrongHere("CLIENT_ID was changed while this ran, and is left as it is")
+
+
+def _make_sure_of_org(org: Org) -> None:
+    """A wrong OKTA_URL answers 404 too: only an Okta org describes itself as one."""
+    doing = f"making sure that {org.host} is an Okta org"
+    answer = org.metadata(doing, "/.well-known/okta-organization")
+    text_in(doing, body_of(doing, answer, dict), "id")
+
+
+def _check_ours(org: Org, app: ServiceApp, modulus: int, out: Console) -> None:
+    shown = app.shown
+    if shown.get("application_type") != "service":
+        _refuse(app, "is not a service app")
+    if shown.get("token_endpoint_auth_method") != "private_key_jwt":
+        _refuse(app, "does not authenticate with private_key_jwt")
+    held = app_key.keys_of(org, app)
+    if not any(service_app.is_key(key, modulus) for key in held):
+        _refuse(app, "does not hold the key in .env")
+    if others := app_key.names_of_others(held, modulus):
+        out.note(f"the app trusts other keys too, which will work no more: {others}")
+
+
+def _refuse(app: ServiceApp, reason: str) -> NoReturn:
+    problem = f"the app {app.id} of CLIENT_ID {reason}; nothing was deleted"
+    raise WrongHere(problem, "delete it in the Admin Console if it is yours", setting="CLIENT_ID")

@@ -1,0 +1,80 @@
+"""Our key among the keys of the app, and the kid the app knows it by."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pkj import keys
+from pkj.answers import body_of
+from pkj.console import Console
+from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.key_settings import PublicKey
+from pkj.masking import shortened
+from pkj.okta import Org
+from pkj.service_app import ServiceApp, is_key, storable
+
+WHERE = "Applications > the app > General > Public Keys"
+
+Key = Mapping[str, Any]
+
+
+def converge(org: Org, app: ServiceApp, public: PublicKey, out: Console) -> str | None:
+    """The kid by which the app knows our key, which is added if it is not there.
+
+    None if the app knows the key without a kid. Other keys are named and left alone: the
+    client is never replaced, which would race with others and revive disabled keys.
+    Raises OktaRefused (also for an INACTIVE key), NoUsableAnswer.
+    """
+    if app.new:
+        return public.kid
+    held = keys_of(org, app)
+    ours = [key for key in held if is_key(key, public.modulus)]
+    if others := names_of_others(held, public.modulus):
+        out.note(f"the app trusts other keys too: {others}; remove one that leaked at {WHERE}")
+    if not ours:
+        return _add(org, app, public, held, out)
+    active = [key for key in ours if key.get("status", "ACTIVE") == "ACTIVE"]
+    if not active:
+        problem = f"the key in .env is INACTIVE at the app {app.id}"
+        raise OktaRefused(problem, f"activate it at {WHERE}, or make another with step 1 --force")
+    kid = active[0].get("kid")
+    return storable("the kid", kid) if isinstance(kid, str) and kid else None
+
+
+def keys_of(org: Org, app: ServiceApp) -> list[Key]:
+    """The signing keys of the app with their status.
+
+    GET /api/v1/apps/{id}/credentials/jwks: a list by its schema, wrapped in its example.
+    """
+    doing = f"reading the keys of the app {app.id}"
+    answer = org.get(doing, f"{app.api_path}/credentials/jwks")
+    listed: Any = body_of(doing, answer, object)
+    for name in ("jwks", "keys"):
+        listed = listed.get(name, listed) if isinstance(listed, dict) else listed
+    if not isinstance(listed, list):
+        raise NoUsableAnswer(f"{doing}: expected a list of keys from {org.host}")
+    return [key for key in listed if isinstance(key, dict) and key.get("use") != "enc"]
+
+
+def names_of_others(held: Sequence[Key], modulus: int) -> str:
+    """The kids of the keys that the app trusts beside ours, in a line; empty for none."""
+    active = [key for key in held if key.get("status", "ACTIVE") == "ACTIVE"]
+    others = [key.get("kid") for key in active if not is_key(key, modulus)]
+    return ", ".join(shortened(str(kid), 100) if kid else "one without a key ID" for kid in others)
+
+
+def _add(org: Org, app: ServiceApp, public: PublicKey, held: Sequence[Key], out: Console) -> str:
+    kid = keys.thumbprint(public.modulus)
+    if any(not key.get("kid") for key in held):
+        problem = f"the app {app.id} has a key without a key ID, beside which Okta takes no other"
+        raise OktaRefused(problem, f"give it a key ID or remove it at {WHERE}, then run this again")
+    if out.would(f"add the key {kid} to the app {app.id}"):
+        return kid
+    jwk = {**keys.jwk(public.modulus, kid), "status": "ACTIVE"}
+    try:
+        org.post("adding the key to the app", f"{app.api_path}/credentials/jwks", jwk)
+    except (OktaRefused, NoUsableAnswer):
+        # A request that was repeated after a lost answer finds its own kid taken.
+        if not any(is_key(key, public.modulus) for key in keys_of(org, app)):
+            raise
+    out.note(f"the key {kid} was added to the app {app.id}")
+    return kid

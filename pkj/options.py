@@ -1,0 +1,57 @@
+"""The command line of a step: options that steps share, and how all of them are read."""
+
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
+from pathlib import Path
+
+
+def parse(doc: str, add_options: Callable[[ArgumentParser], object]) -> Namespace:
+    """The options given to this process. `doc`: a line that says what the step does, the rest.
+
+    Ends the process (SystemExit) with 2 for wrong usage, with 0 after `--help`.
+    """
+    summary, _, details = doc.partition("\n\n")
+    parser = ArgumentParser(
+        description=summary,
+        epilog=details,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_options(parser)
+    parser.add_argument(
+        "--env-file",
+        type=Path,
+        metavar="PATH",
+        help="the file that holds the settings, instead of the .env beside the scripts",
+    )
+    return parser.parse_args()
+
+
+def add_app_options(parser: ArgumentParser) -> None:
+    """What step 2 does with the app."""
+    name = "Private Key JWT Service App"
+    parser.add_argument("--name", default=name, help=f"what a new app is called ({name})")
+    parser.add_argument("--dry-run", action="store_true", help="only say what would be changed")
+    parser.add_argument("--delete", action="store_true", help="delete the app, clear CLIENT_ID")
+    parser.add_argument("--yes", action="store_true", help="with --delete: do not ask")
+
+
+def add_network_options(parser: ArgumentParser) -> None:
+    """The options of the steps that talk to Okta."""
+    parser.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long to wait for Okta (30); a whole answer may take four times that",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= 3600:
+        raise ArgumentTypeError(f"not a number of seconds from above 0 to 3600: {text}")
+    return seconds
