@@ -119,6 +119,11 @@ def test_a_bad_api_token_is_refused(org: Org, headers: dict[str, str]) -> None:
     assert answer.headers["www-authenticate"] == "SSWS"
 
 
+def test_the_api_token_may_stand_close_to_its_scheme(org: Org) -> None:
+    answer = org.answer(Request("GET", CLIENTS, {"authorization": f"SSWS{org.api_key}"}))
+    assert answer.status == 200
+
+
 def test_an_access_token_is_no_session_for_an_admin_call(org: Org) -> None:
     answer = org.answer(Request("GET", CLIENTS, {"authorization": "Bearer x"}))
     assert (answer.status, code(answer), reason(answer)) == (403, "E0000005", "Invalid session")

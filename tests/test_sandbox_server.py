@@ -25,6 +25,7 @@ from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
 from pkj.sandbox.wrong_answers import status
 
+AS_JSON = {"Content-Type": "application/json"}
 PATH = "/oauth2/v1/clients"
 ROOT = Path(__file__).parents[1]
 
@@ -140,7 +141,9 @@ def test_a_body_over_a_mebibyte_is_refused(sandbox, session, length, code):
 @pytest.mark.parametrize(
     ("header", "code"),
     [
-        pytest.param(b"Transfer-Encoding: chunked", b"411", id="chunked"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\nmany", b"400", id="a chunk in words"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n-1", b"400", id="a negative chunk"),
+        pytest.param(b"Transfer-Encoding: chunked\r\n\r\n100001", b"400", id="too large a chunk"),
         pytest.param(b"Content-Length: many", b"400", id="a length in words"),
         pytest.param(b"Content-Length: -1", b"400", id="a negative length"),
     ],
@@ -149,6 +152,20 @@ def test_a_body_of_unknown_length_is_refused_and_the_connection_closed(sandbox, 
     with connection(sandbox) as encrypted:
         encrypted.sendall(b"POST / HTTP/1.1\r\n" + header + b"\r\n\r\n")
         assert everything(encrypted).startswith(b"HTTP/1.1 " + code)
+
+
+def test_a_body_in_chunks_is_read_like_any_other(sandbox, session):
+    whole = session.post(sandbox.url + PATH, data=b'{"client_name": " "}', headers=AS_JSON)
+    parts = (part for part in (b'{"client_', b'name": " "}'))
+    chunked = session.post(sandbox.url + PATH, data=parts, headers=AS_JSON)
+    assert (chunked.status_code, chunked.json()) == (whole.status_code, whole.json())
+    assert [seen.request.body for seen in sandbox.seen] == [b'{"client_name": " "}'] * 2
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PATCH", "TRACE"])
+def test_a_method_that_no_rule_knows_is_refused_by_the_org(sandbox, session, method):
+    answer = session.request(method, sandbox.url + PATH)
+    assert (answer.status_code, answer.json()["errorCode"]) == (405, "E0000022")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])

@@ -14,7 +14,7 @@ from typing import Any
 
 from pkj.sandbox.exchange import Answer, Request
 
-METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
 LARGEST_BODY = 1 << 20
 LARGEST_SKIPPED = 16 << 20
 SECONDS_TO_STOP = 0.1
@@ -111,24 +111,38 @@ class Connection(http.server.BaseHTTPRequestHandler):
             self.server.closed(self.connection)
 
     def _take_turn(self) -> None:
-        refusal = self._unreadable()
-        body = b"" if refusal else self._read(int(self.headers.get("content-length", "0")))
+        body, refusal = self._body()
         request = Request(self.command, self.path, self._lower_headers(), body)
         keep = self.server.take_turn(self.connection, self.number, request, refusal)
         self.close_connection = self.close_connection or not keep
 
-    def _unreadable(self) -> Answer | None:
-        length = self.headers.get("content-length", "0")
+    def _body(self) -> tuple[bytes, Answer | None]:
+        """The body, and the answer to give where it cannot be had."""
         closing = {"connection": "close"}
+        length = self.headers.get("content-length", "0")
         if "transfer-encoding" in self.headers:
-            return Answer(411, None, closing)
+            try:
+                return self._chunked(), None
+            except ValueError:
+                return b"", Answer(400, None, closing)
         if not (length.isascii() and length.isdecimal()):
-            return Answer(400, None, closing)
+            return b"", Answer(400, None, closing)
         if int(length) > LARGEST_BODY:
             # Closing with something unread sends a reset, which would overtake the answer.
             self._read(min(int(length), LARGEST_SKIPPED))
-            return Answer(413, None, closing)
-        return None
+            return b"", Answer(413, None, closing)
+        return self._read(int(length)), None
+
+    def _chunked(self) -> bytes:
+        """A body in chunks (RFC 9112 section 7.1); ValueError for what is none, or too large."""
+        body = b""
+        while size := int(self.rfile.readline(1024).partition(b";")[0], 16):
+            if not 0 < size <= LARGEST_BODY - len(body):
+                raise ValueError("not a chunk, or too much")
+            body += self._read(size + 2)[:-2]
+        while self.rfile.readline(1024).strip():
+            pass
+        return body
 
     def _read(self, length: int) -> bytes:
         body = self.rfile.read(length)
