@@ -1,6 +1,7 @@
 """The real scripts as processes, a fresh sandbox over TLS, a `.env` in a temporary folder."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +22,10 @@ SETTINGS = (
     *("KEY_ID", "CLIENT_ID", "ADMIN_ROLES", "DPOP"),
 )
 SCOPES = "okta.users.read okta.users.manage"
+
+# Where this was started in the background SIGINT is ignored, and children inherit that:
+# then the tests that interrupt one would wait for ever. A handler is not inherited.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
