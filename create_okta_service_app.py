@@ -1,7 +1,7 @@
 """Step 2 of 3: make a service app in Okta that trusts the key, and grant it SCOPES.
 
 It changes only what differs from .env, and may be run again at any time.
-needs: OKTA_URL, API_KEY, SCOPES, and MODULUS or PRIVATE_KEY; ADMIN_ROLES if it is there
+needs: OKTA_URL, API_KEY, SCOPES, MODULUS or PRIVATE_KEY; heeds: ADMIN_ROLES, DPOP
 writes: CLIENT_ID, KEY_ID, and what follows from PRIVATE_KEY where only that is there
 
 exit codes: 0 done, 1 something here is wrong, 2 usage, 3 Okta refused, 4 no usable answer
@@ -21,13 +21,23 @@ def add_options(parser: console.ArgumentParser) -> None:
 
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
-    from pkj import admin_roles, app_choice, app_key, grants, key_settings, okta, scopes
+    from pkj import (
+        admin_roles,
+        app_choice,
+        app_dpop,
+        app_key,
+        dpop,
+        grants,
+        key_settings,
+        org_settings,
+        scopes,
+    )
     from pkj.errors import raise_together
 
     have = env.require("OKTA_URL", "API_KEY", "SCOPES", "MODULUS or PRIVATE_KEY")
     wanted, roles = scopes.read(have["SCOPES"]), admin_roles.read(env.stored("ADMIN_ROLES"))
-    public, same_key = key_settings.public_key(env), key_settings.unchanged(env)
-    org = okta.org(have, timeout=options.timeout)
+    public, bound = key_settings.public_key(env), dpop.read(env.get("DPOP"))
+    org = org_settings.org(have, options, out.note)
 
     app = app_choice.find_or_register(org, env.get("CLIENT_ID"), public, options.name, out)
     written = app.id != env.get("CLIENT_ID") and not out.would("set CLIENT_ID in .env")
@@ -39,9 +49,8 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
         out.heading("Setting CLIENT_ID in .env:")
         out.say(app.id)
     kid = app_key.converge(org, app, public, out)
-    changed = {**public.unsaved, **key_settings.new_key_id(env, kid)}
-    if changed and not out.would(f"set {', '.join(changed)} in .env"):
-        env.save(changed, check=same_key)
+    key_settings.save_public(env, public, kid, out)
+    app_dpop.converge(org, app, bound, out)
     out.heading("Scopes granted:")
     refused = grants.converge(org, app, wanted, out)
     refused += admin_roles.converge(org, app, roles, out)
@@ -50,12 +59,9 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
 
 def step(env: console.Env, options: console.Namespace, out: console.Console) -> None:
     from pkj import app_deletion
-    from pkj.errors import WrongUsage
 
     out.dry_run = options.dry_run
-    if options.yes and not options.delete:
-        raise WrongUsage("--yes goes with --delete")
-    (app_deletion.step if options.delete else main)(env, options, out)
+    (app_deletion.step if app_deletion.is_meant(options) else main)(env, options, out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Step 3 of 3: sign a client assertion, trade it for an access token, print it.
 
-needs: OKTA_URL, CLIENT_ID, PRIVATE_KEY, SCOPES, from .env or the environment; writes nothing
+needs: OKTA_URL, CLIENT_ID, PRIVATE_KEY, SCOPES, from .env or the environment; DPOP if it is
+there; writes nothing
 
 exit codes: 0 done, 1 something here is wrong, 2 usage, 3 Okta refused, 4 no usable answer
 (a later run may cure it), 130 interrupted
@@ -12,32 +13,41 @@ from pkj import console
 
 
 def add_options(parser: console.ArgumentParser) -> None:
-    from pkj.options import add_network_options
+    from pkj.options import add_network_options, add_token_options
 
-    forms = ("text", "token", "json", "header")
-    parser.add_argument(
-        "-o", choices=forms, default="text", dest="form", help="what to print (text)"
-    )
+    add_token_options(parser)
     add_network_options(parser)
 
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
-    from pkj import access_token, key_settings, okta, scopes, service_app
+    from pkj import api_check, dpop, key_settings, org_settings, request_target, scopes, service_app
+    from pkj.token_request import Client, TokenRequest
 
+    request_target.check_usage(options.form, options.target, options.check)
     have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
-    wanted = scopes.read(have["SCOPES"])
-    key, kid = key_settings.signing_key(env)
-    client = access_token.Client(service_app.client_id(have["CLIENT_ID"]), key, kid)
-    org = okta.org(have, timeout=options.timeout)
+    wanted, bound = scopes.read(have["SCOPES"]), dpop.read(env.get("DPOP"))
+    client = Client(service_app.client_id(have["CLIENT_ID"]), *key_settings.signing_key(env))
+    org = org_settings.org(have, options, out.note)
+    if options.target or options.check:
+        url = options.target[1] if options.target else org.url + options.check
+        request_target.check_url(url, org.url)
+    form = options.form or "text"
+    if bound:
+        request_target.refuse_bound(form, options.target)
 
-    token = access_token.ask(org, client, wanted)
+    token = TokenRequest(org, client, wanted, bound, out.note).send()
 
-    if options.form == "text":
-        out.heading("Access Token:")
-        out.note(f"it expires in {token.expires_in or 'an unknown number of'} seconds")
-    out.emit(token.shown(options.form))
     if missing := token.missing(wanted):
         out.note(f"warning: Okta did not grant {' '.join(missing)}: run step 2 to grant it")
+    if options.check:
+        api_check.call(org, token, options.check, out)
+        return
+    if token.is_bound:
+        request_target.refuse_bound(form, options.target)
+    if form == "text":
+        out.heading(f"Access Token{' (DPoP)' if token.is_bound else ''}:")
+        out.note(token.remarks())
+    out.emit(token.printed(form, options.target))
 
 
 if __name__ == "__main__":

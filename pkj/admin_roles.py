@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pkj.answers import body_of
 from pkj.console import Console
 from pkj.errors import OktaRefused, WrongHere
+from pkj.masking import shortened
 from pkj.okta import Org
 from pkj.service_app import ServiceApp
 
@@ -42,7 +43,8 @@ def converge(org: Org, app: ServiceApp, roles: Sequence[str], out: Console) -> l
     if not roles and not held:
         out.note(NONE_YET)
     if beyond := sorted(set(held).difference(roles)):
-        out.note(f"the app has admin roles beyond ADMIN_ROLES, which stay: {' '.join(beyond)}")
+        names = shortened(" ".join(beyond), 2000)
+        out.note(f"the app has admin roles beyond ADMIN_ROLES, which stay: {names}")
     refused = []
     for role in roles:
         if role not in held and not out.would(f"assign the role {role}"):
@@ -71,8 +73,9 @@ def _held(org: Org, app: ServiceApp, *, needed: bool) -> list[str] | None:
 
 def _assign(org: Org, app: ServiceApp, role: str) -> None:
     """POST /oauth2/v1/clients/{id}/roles: 201 as recorded, 200 by the description."""
+    doing = f"assigning the role {role}"
     try:
-        org.post(f"assigning the role {role}", f"{app.client_path}/roles", {"type": role})
+        body_of(doing, org.post(doing, f"{app.client_path}/roles", {"type": role}), dict)
     except OktaRefused as error:
         if error.status != 409 and error.code != TAKEN:
             raise

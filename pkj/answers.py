@@ -1,35 +1,47 @@
 """Reading an answer of Okta's: its two error shapes, and everything that is neither."""
 
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from pkj import causes
-from pkj.errors import NoUsableAnswer, OktaRefused
-from pkj.masking import shortened
+from pkj import causes, clock, instead
+from pkj.errors import LostAnswer, NoUsableAnswer, OktaRefused
+from pkj.masking import masked, shortened
 
 Wanted = TypeVar("Wanted")
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One whole answer. `headers` are looked up in any case; `content` is the body."""
+    """One whole answer. `headers` are looked up in any case; `content` is the body; `hide`
+    are the secrets of the request, which an answer may quote."""
 
     url: str
     status: int
-    headers: Mapping[str, str]
-    content: bytes
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+    hide: tuple[str, ...] = field(default=(), repr=False)
 
     @property
-    def date(self) -> float | None:
-        """The server's clock in POSIX seconds, None if the answer has no usable Date."""
-        try:
-            return parsedate_to_datetime(self.headers.get("Date", "")).timestamp()
-        except (TypeError, ValueError, OverflowError):
+    def limited_for(self) -> float | None:
+        """Seconds until a 429 says that requests are welcome again, None if it does not say.
+
+        Okta sends X-Rate-Limit-Reset in POSIX seconds and no Retry-After; reset and Date are
+        both of Okta's clock, so the local one does not matter. With the concurrency limit
+        the reset is a hint of the same form (developer.okta.com/docs/reference/rl2-monitor).
+        """
+        reset = self.headers.get("X-Rate-Limit-Reset", "")
+        now = clock.server_time(self.headers)
+        if now is None or not re.fullmatch(r"[0-9]{1,15}", reset):
             return None
+        return max(int(reset) - now, 0.0) + 1.0
+
+    def shown(self, text: str, limit: int = 300) -> str:
+        """Some text of this answer as it may be shown: first masked, then cut."""
+        return shortened(masked(text, self.hide), limit)
 
     def json(self) -> Any:
         """The body as JSON; raises ValueError if it is none."""
@@ -56,28 +68,14 @@ def accept(doing: str, answer: Answer) -> Answer:
         return answer
     if 300 <= answer.status < 400:
         raise _redirected(doing, answer)
-    refusal = read_refusal(answer)
-    if refusal is None:
-        raise _unreadable(doing, answer, f"HTTP {answer.status} without an Okta error")
-    said = [f"{refusal.code}: {refusal.summary}", *refusal.causes]
-    message = f"{doing}: Okta answered {answer.status} {'; '.join(map(shortened, said))}"
-    if refusal.error_id:
-        message += f" (errorId {shortened(refusal.error_id, 60)})"
-    hint = causes.cure(doing, answer.status, refusal.code, " ".join(said))
-    if answer.status >= 500 or answer.status == 429:
-        raise NoUsableAnswer(message, hint)
-    raise OktaRefused(
-        message,
-        hint,
-        status=answer.status,
-        code=refusal.code,
-        summary=refusal.summary,
-        causes=refusal.causes,
-    )
+    if refusal := read_refusal(answer):
+        raise _refused(doing, answer, refusal)
+    raise _unreadable(doing, answer, "expected an answer of Okta's")
 
 
 def read_refusal(answer: Answer) -> Refusal | None:
-    """What an answer refuses with, None if it has neither of Okta's error shapes.
+    """What an answer refuses with, None if it has neither of Okta's error shapes, nor the
+    challenge in a header in which an API refuses a token (RFC 6750 section 3).
 
     One endpoint speaks both, and at any status: `/oauth2/v1/clients` answers 400 in the
     OAuth shape and 403 in the management one (Okta's OpenAPI description).
@@ -85,17 +83,13 @@ def read_refusal(answer: Answer) -> Refusal | None:
     try:
         body = answer.json()
     except ValueError:
-        return None
+        body = None
     if not isinstance(body, dict):
-        return None
+        body = _challenge(answer.headers)
     if isinstance(code := body.get("errorCode"), str):
         listed = body.get("errorCauses")
-        found = (
-            [c.get("errorSummary") for c in listed if isinstance(c, dict)]
-            if isinstance(listed, list)
-            else []
-        )
-        reasons = tuple(c for c in found if isinstance(c, str))
+        found = [c for c in listed if isinstance(c, dict)] if isinstance(listed, list) else []
+        reasons = tuple(filter(None, (_text(c, "errorSummary") for c in found)))
         return Refusal(code, _text(body, "errorSummary"), reasons, _text(body, "errorId"))
     if isinstance(code := body.get("error"), str):
         return Refusal(code, _text(body, "error_description"))
@@ -119,7 +113,13 @@ def text_in(doing: str, body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if isinstance(value, str) and value:
         return value
-    raise NoUsableAnswer(f"{doing}: the answer has no {name} in it, as text", causes.NO_ORG)
+    raise NoUsableAnswer(
+        f"{doing}: the answer has no {name} in it, as text", instead.CURES[instead.OTHER_ANSWER]
+    )
+
+
+def _challenge(headers: Mapping[str, str]) -> dict[str, str]:
+    return dict(re.findall(r'\b(error\w*)="([^"]*)"', headers.get("WWW-Authenticate", "")))
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:
@@ -127,20 +127,43 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
+def _refused(doing: str, answer: Answer, refusal: Refusal) -> OktaRefused | NoUsableAnswer:
+    said = "; ".join([f"{refusal.code}: {refusal.summary}", *refusal.causes])
+    message = f"{doing}: Okta answered {answer.status} {answer.shown(said, 600)}"
+    if refusal.error_id:
+        message += f" (errorId {answer.shown(refusal.error_id, 60)})"
+    hint = causes.cure(doing, answer.status, refusal.code, said)
+    if answer.status >= 500:
+        return LostAnswer(message, hint, status=answer.status)
+    if answer.status == 429:
+        if answer.limited_for is None:
+            return LostAnswer(message, f"run this again in a minute: {hint}", status=429)
+        when = f"in {answer.limited_for:.0f} seconds"
+        return NoUsableAnswer(message, f"run this again {when}: {hint}", status=429)
+    return OktaRefused(
+        message,
+        hint,
+        status=answer.status,
+        headers=answer.headers,
+        code=refusal.code,
+        summary=refusal.summary,
+    )
+
+
 def _redirected(doing: str, answer: Answer) -> NoUsableAnswer:
-    target = urlsplit(answer.headers.get("Location", "")).netloc.rpartition("@")[2]
-    where = f" to {shortened(target, 100)}" if target else ""
+    target = re.match(r"https?://(?:[^/?#]*@)?([^/?#]+)", answer.headers.get("Location", ""))
+    where = f" to {answer.shown(target[1], 100)}" if target else ""
     message = f"{doing}: {_host(answer)} answered {answer.status}, a redirect{where}"
-    return NoUsableAnswer(message, causes.REDIRECTED)
+    return NoUsableAnswer(message, instead.CURES[instead.REDIRECT], status=answer.status)
 
 
 def _unreadable(doing: str, answer: Answer, expected: str) -> NoUsableAnswer:
     kind = answer.headers.get("Content-Type", "no content type").split(";")[0]
     size = f"{len(answer.content)} bytes" if answer.content else "an empty body"
     message = f"{doing}: {expected}, but {_host(answer)} answered {answer.status} with {size}"
-    return NoUsableAnswer(
-        f"{message} ({shortened(kind, 60)})", causes.of_no_okta(answer.status, kind, answer.content)
-    )
+    hint = instead.cure(answer.status, kind, answer.content)
+    error = LostAnswer if answer.status >= 500 or answer.status == 429 else NoUsableAnswer
+    return error(f"{message} ({answer.shown(kind, 60)})", hint, status=answer.status)
 
 
 def _host(answer: Answer) -> str:

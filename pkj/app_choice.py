@@ -1,11 +1,14 @@
 """Which app is ours: the one CLIENT_ID names, one that holds only our key, or a new one."""
 
+import time
+
 from pkj import keys, service_app
 from pkj.app_key import keys_of
 from pkj.console import Console
-from pkj.errors import WrongHere
+from pkj.errors import LostAnswer, WrongHere
 from pkj.key_settings import PublicKey
 from pkj.okta import Org
+from pkj.retries import PAUSES
 from pkj.service_app import ServiceApp
 
 
@@ -24,7 +27,23 @@ def find_or_register(
         return app
     if out.would(f"register the app {name!r}"):
         return ServiceApp("", {}, new=True)
-    return service_app.register(org, name, keys.jwk(public.modulus, public.kid))
+    return _register(org, public, name, out)
+
+
+def _register(org: Org, public: PublicKey, name: str, out: Console) -> ServiceApp:
+    """Register the app. After a lost answer it may exist: then the org is searched first."""
+    pauses = iter(PAUSES)
+    while True:
+        try:
+            return service_app.register(org, name, keys.jwk(public.modulus, public.kid))
+        except LostAnswer as lost:
+            pause = next(pauses, None) if lost.in_time else None
+            out.note(f"{lost}; looking whether the app is there all the same")
+            time.sleep(pause or 0)
+            if app := _holder(org, public.modulus, out):
+                return app
+            if pause is None:
+                raise
 
 
 def _named(org: Org, client_id: str, out: Console) -> ServiceApp | None:

@@ -4,13 +4,20 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import NoReturn
 
-from pkj import app_key, key_settings, okta, service_app
+from pkj import app_key, key_settings, org_settings, service_app
 from pkj.answers import body_of, text_in
 from pkj.console import Console
 from pkj.env import Env
-from pkj.errors import OktaRefused, WrongHere, WrongUsage
+from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere, WrongUsage
 from pkj.okta import Org
 from pkj.service_app import ServiceApp
+
+
+def is_meant(options: Namespace) -> bool:
+    """Whether the app is to be deleted. Raises WrongUsage for --yes without --delete."""
+    if options.yes and not options.delete:
+        raise WrongUsage("--yes goes with --delete")
+    return bool(options.delete)
 
 
 def step(env: Env, options: Namespace, out: Console) -> None:
@@ -25,7 +32,7 @@ def step(env: Env, options: Namespace, out: Console) -> None:
     if client_id is None:
         raise WrongHere(f"there is no CLIENT_ID in {env.path}: there is no app to delete")
     public = key_settings.public_key(env)
-    org = okta.org(have, timeout=options.timeout)
+    org = org_settings.org(have, options, out.note)
 
     delete(org, service_app.client_id(client_id), public.modulus, out, confirmed=options.yes)
 
@@ -54,12 +61,9 @@ def delete(org: Org, client_id: str, modulus: int, out: Console, *, confirmed: b
     )
     if not confirmed and out.ask(question) != app.id:
         raise WrongHere("the client id was not typed; nothing was deleted")
-    org.post(f"deactivating the app {app.id}", f"{app.api_path}/lifecycle/deactivate")
-    try:
-        org.delete(f"deleting the app {app.id}", app.api_path)
-    except OktaRefused as error:
-        if error.status != 404:
-            raise
+    doing = f"deactivating the app {app.id}"
+    body_of(doing, org.post(doing, f"{app.api_path}/lifecycle/deactivate"), dict)
+    _delete(org, app)
 
 
 class StillNamed:
@@ -71,6 +75,19 @@ class StillNamed:
     def __call__(self, stored: Mapping[str, str]) -> None:
         if stored.get("CLIENT_ID") != self._client_id:
             raise WrongHere("CLIENT_ID was changed while this ran, and is left as it is")
+
+
+def _delete(org: Org, app: ServiceApp) -> None:
+    doing = f"deleting the app {app.id}"
+    try:
+        answer = org.delete(doing, app.api_path)
+    except OktaRefused as error:
+        if error.status != 404:  # an answer of ours was lost, or somebody was faster
+            raise
+    else:
+        if answer.status != 204:
+            problem = f"{doing}: expected 204, but {org.host} answered {answer.status}"
+            raise NoUsableAnswer(problem, "run this again to see whether it is gone")
 
 
 def _make_sure_of_org(org: Org) -> None:

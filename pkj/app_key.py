@@ -40,8 +40,8 @@ def converge(org: Org, app: ServiceApp, public: PublicKey, out: Console) -> str 
     return storable("the kid", kid) if isinstance(kid, str) and kid else None
 
 
-def keys_of(org: Org, app: ServiceApp) -> list[Key]:
-    """The signing keys of the app with their status.
+def keys_of(org: Org, app: ServiceApp, *, encryption_too: bool = False) -> list[Key]:
+    """The signing keys of the app with their status; with `encryption_too` all of them.
 
     GET /api/v1/apps/{id}/credentials/jwks: a list by its schema, wrapped in its example.
     """
@@ -52,7 +52,8 @@ def keys_of(org: Org, app: ServiceApp) -> list[Key]:
         listed = listed.get(name, listed) if isinstance(listed, dict) else listed
     if not isinstance(listed, list):
         raise NoUsableAnswer(f"{doing}: expected a list of keys from {org.host}")
-    return [key for key in listed if isinstance(key, dict) and key.get("use") != "enc"]
+    found = [key for key in listed if isinstance(key, dict)]
+    return [key for key in found if encryption_too or key.get("use") != "enc"]
 
 
 def names_of_others(held: Sequence[Key], modulus: int) -> str:
@@ -70,8 +71,9 @@ def _add(org: Org, app: ServiceApp, public: PublicKey, held: Sequence[Key], out:
     if out.would(f"add the key {kid} to the app {app.id}"):
         return kid
     jwk = {**keys.jwk(public.modulus, kid), "status": "ACTIVE"}
+    doing = f"adding the key to the app {app.id}"
     try:
-        org.post("adding the key to the app", f"{app.api_path}/credentials/jwks", jwk)
+        body_of(doing, org.post(doing, f"{app.api_path}/credentials/jwks", jwk), dict)
     except (OktaRefused, NoUsableAnswer):
         # A request that was repeated after a lost answer finds its own kid taken.
         if not any(is_key(key, public.modulus) for key in keys_of(org, app)):

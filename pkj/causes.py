@@ -10,6 +10,7 @@ SUPER_ADMIN = f"put a Super Admin's API token in API_KEY and run `{STEP_2}` agai
 SCOPE_NAMES = "the names are at developer.okta.com/docs/api/oauth2"
 NO_KEY = f"the app has no usable key: run `{STEP_2}` to register it"
 FAST_CLOCK = "the clock of this machine is fast: set it right (NTP)"
+SLOW_CLOCK = "the clock of this machine is slow: set it right (NTP)"
 OTHER_USE = "the app knows this key for another use than signatures: register one for `sig`"
 OTHER_APP = f"empty CLIENT_ID and run `{STEP_2}` for a service app that uses a key"
 SERVER_FAULT = "run this again later; see status.okta.com"
@@ -49,7 +50,7 @@ TABLE = (
         "the admin whose API token this is may not do that; an app that has scopes or a role"
         f" can be changed by a Super Admin only: {SUPER_ADMIN}",
     ),
-    Cause("E0000015", "this org's edition lacks the feature; API_KEY is not the problem"),
+    Cause("E0000015", "this org's edition lacks the feature; the token is not the problem"),
     Cause(
         "E0000001",
         "the org may hold no more apps: delete one that is not needed (Applications)",
@@ -91,7 +92,7 @@ TABLE = (
     Cause("invalid_client", FAST_CLOCK, says="before the current time"),
     Cause(
         "invalid_client",
-        "the clock of this machine is slow: set it right (NTP)",
+        SLOW_CLOCK,
         says="is expired",
     ),
     Cause(
@@ -118,7 +119,11 @@ TABLE = (
         f"no active app of this org has this CLIENT_ID: check OKTA_URL, or run `{STEP_2}`",
         says="client_id",
     ),
-    Cause("invalid_client", f"the app does not authenticate this way: {OTHER_APP}"),
+    Cause(
+        "invalid_client",
+        "Okta does not accept the app or its key: check CLIENT_ID, PRIVATE_KEY and this machine's"
+        f" clock, and run `{STEP_2}`, which registers the key",
+    ),
     Cause(
         "consent_required",
         f"none of these scopes is granted: run `{STEP_2}`, or grant them in {SCOPES_TAB}",
@@ -142,18 +147,19 @@ TABLE = (
     Cause("access_denied", "a policy forbids it (Security > API > Authorization Servers)"),
     Cause(
         "invalid_dpop_proof",
-        'the app requires DPoP: untick "Require Demonstrating Proof of Possession (DPoP) header'
-        ' in token requests" (Applications > the app > General)',
+        "the app requires DPoP and DPOP=false forbids it: write DPOP=true into .env, or run"
+        f" `{STEP_2}` to lift the requirement",
+        says="header is missing",
     ),
-    Cause("E0000047", "too many requests for now: wait a minute and run this again"),
+    Cause("invalid_dpop_proof", FAST_CLOCK, says="in the future"),
+    Cause("invalid_dpop_proof", SLOW_CLOCK, says="in the past"),
+    Cause("invalid_dpop_proof", "Okta does not take the proof: run this again"),
+    Cause("use_dpop_nonce", "Okta changes its nonce too fast to follow: run this again"),
+    Cause("E0000047", "the org's rate limit is used up for now; wait until it is reset"),
     Cause("E0000009", f"a fault at Okta: {SERVER_FAULT}"),
     Cause("E0000010", f"Okta is in read-only mode: {SERVER_FAULT}"),
 )
 
-REDIRECTED = "OKTA_URL is not the address of the org itself: use the one above, if it is yours"
-NO_ORG = "that host is no Okta org: check OKTA_URL"
-ADMIN_HOST = "OKTA_URL is perhaps the Admin Console's address (-admin): use the org's own"
-PROXY = "something answered in Okta's place, a proxy perhaps: check HTTPS_PROXY and OKTA_URL"
 UNKNOWN = "see developer.okta.com/docs/reference/error-codes for what Okta says here"
 
 
@@ -163,12 +169,3 @@ def cure(doing: str, status: int, code: str, said: str) -> str:
         if row.code == code and row.says in said and row.doing in doing:
             return row.cure
     return SERVER_FAULT if status >= 500 else UNKNOWN
-
-
-def of_no_okta(status: int, kind: str, content: bytes) -> str:
-    """What to do about an answer that is not of Okta's making; `kind` is its Content-Type."""
-    if status >= 500:
-        return SERVER_FAULT
-    if status == 403 and not content:
-        return ADMIN_HOST
-    return PROXY if "html" in kind and status != 404 else NO_ORG

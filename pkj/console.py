@@ -8,7 +8,6 @@ all of it where Ctrl-C is already looked after: `--help` and an interrupt wait f
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -112,18 +111,28 @@ def run(step: Step, doc: str, add_options: AddOptions) -> NoReturn:
     `doc` is the script's docstring and its `--help`. An exception that is none of ours is
     a defect of this toolkit, and shows its traceback.
     """
-    out = Console()
+    out, code = None, 0
     try:
+        out = Console()
         code = _run(step, doc, add_options, out)
+        out.flush()
+        _ignore_interrupts()
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _ignore_interrupts()
+        out = out or Console()
         out.note("interrupted")
         code = INTERRUPTED
-    out.flush()
     if out.failure and code == 0:
         out.note(f"error: {out.failure}")
         code = WrongHere.exit_code
     sys.exit(code)
+
+
+def _ignore_interrupts() -> None:
+    """What is left is the end of the process: an interrupt could only add a traceback."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _run(step: Step, doc: str, add_options: AddOptions, out: Console) -> int:

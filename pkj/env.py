@@ -19,6 +19,7 @@ WHO_WRITES = {
     "KEY_ID": "written by generate_keys.py",
     "CLIENT_ID": "written by create_okta_service_app.py",
     "ADMIN_ROLES": "you may write it: admin role types of the app, separated by spaces",
+    "DPOP": "you may write it: true or false, whether tokens are bound to a key",
 }
 """Every name in `.env`, and where its value comes from."""
 

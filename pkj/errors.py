@@ -1,5 +1,10 @@
 """What this toolkit raises on purpose: wrong here, Okta refused, no usable answer."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
 
 class PkjError(Exception):
     """The root. `str(error)` is a sentence for a person, `hint` says what to do next.
@@ -34,8 +39,8 @@ class WrongUsage(PkjError):
 class OktaRefused(PkjError):
     """Okta said no, in one of its two error shapes, with a 4xx other than 429.
 
-    `status` is the HTTP status, `code` Okta's errorCode or OAuth error, `summary` its
-    errorSummary or error_description, `causes` the summaries of errorCauses.
+    `status` is the HTTP status, `headers` those of the answer (looked up in any case),
+    `code` Okta's errorCode or OAuth error, `summary` its errorSummary or error_description.
     """
 
     exit_code = 3
@@ -46,22 +51,35 @@ class OktaRefused(PkjError):
         hint: str = "",
         *,
         status: int = 0,
+        headers: Mapping[str, str] = NO_HEADERS,
         code: str = "",
         summary: str = "",
-        causes: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message, hint)
-        self.status, self.code, self.summary, self.causes = status, code, summary, causes
+        self.status, self.headers, self.code, self.summary = status, headers, code, summary
 
 
 class NoUsableAnswer(PkjError):
-    """No answer, or one that nobody can read: a later run might cure it."""
+    """No answer (`status` is 0), or one that nobody can read: a later run might cure it."""
 
     exit_code = 4
 
+    def __init__(self, message: str, hint: str = "", *, status: int = 0) -> None:
+        super().__init__(message, hint)
+        self.status = status
+
 
 class LostAnswer(NoUsableAnswer):
-    """The request may have been carried out at Okta although no answer says so."""
+    """The request may have been carried out at Okta although no answer says so.
+
+    `in_time` is false where the time to wait was used up: then it is not sent again.
+    """
+
+    def __init__(
+        self, message: str, hint: str = "", *, status: int = 0, in_time: bool = True
+    ) -> None:
+        super().__init__(message, hint, status=status)
+        self.in_time = in_time
 
 
 def raise_together(problem: str, refused: "list[OktaRefused]") -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pkj.answers import body_of
 from pkj.console import Console
 from pkj.errors import OktaRefused
+from pkj.masking import shortened
 from pkj.okta import Org
 from pkj.service_app import ServiceApp
 
@@ -28,7 +29,8 @@ def converge(org: Org, app: ServiceApp, scopes: Sequence[str], out: Console) -> 
             else:
                 out.say(f"{scope} (new)" if new and not app.new else scope)
     if beyond := sorted(granted.difference(scopes)):
-        out.note(f"the app has grants beyond SCOPES, which stay: {' '.join(beyond)}")
+        names = shortened(" ".join(beyond), 2000)
+        out.note(f"the app has grants beyond SCOPES, which stay: {names}")
     return _still_refused(org, app, refused, out)
 
 
@@ -39,7 +41,7 @@ def _grant(org: Org, app: ServiceApp, scope: str) -> bool:
     """
     doing, body = f"granting {scope}", {"issuer": org.url, "scopeId": scope}
     try:
-        org.post(doing, f"{app.api_path}/grants", body)
+        body_of(doing, org.post(doing, f"{app.api_path}/grants", body), dict)
     except OktaRefused as error:
         if error.status == 409:  # somebody was faster, or an answer of ours was lost
             return False

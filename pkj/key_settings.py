@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pkj import keys
+from pkj.console import Console
 from pkj.env import Env
 from pkj.errors import WrongHere
 
@@ -14,12 +15,14 @@ from pkj.errors import WrongHere
 class PublicKey:
     """What is registered: the modulus, and the kid it is registered under.
 
-    `unsaved` are the settings that were derived and are not in the file yet.
+    `unsaved` are the settings that were derived and are not in the file yet; `unchanged` is
+    the `check` for saving them: that the key in the file is still the one that was read.
     """
 
     modulus: int
     kid: str
-    unsaved: Mapping[str, str] = field(default_factory=dict)
+    unsaved: Mapping[str, str]
+    unchanged: "Unchanged"
 
 
 def of_new_key(key: rsa.RSAPrivateKey) -> dict[str, str]:
@@ -61,20 +64,23 @@ def public_key(env: Env) -> PublicKey:
     assert modulus is not None, "the step requires one of the two"
     source = "MODULUS" if given else "PRIVATE_KEY"
     kid = keys.kid_to_send(modulus, env.get("KEY_ID"), same_source=_same_source(env, source))
-    return PublicKey(modulus, kid or keys.thumbprint(modulus), _unsaved(env, modulus, source))
+    unchanged = Unchanged({name: env.stored(name) for name in ("PRIVATE_KEY", "MODULUS")})
+    kid = kid or keys.thumbprint(modulus)
+    return PublicKey(modulus, kid, _unsaved(env, modulus, source), unchanged)
 
 
-def new_key_id(env: Env, kid: str | None) -> dict[str, str]:
-    """What to save so that step 3 sends the kid by which the app knows the key, if any."""
+def save_public(env: Env, public: PublicKey, kid: str | None, out: Console) -> None:
+    """Save what was derived, and as KEY_ID the kid by which the app knows the key, if any.
+
+    A KEY_ID beside another key in the file stays as it is. Raises WrongHere if the key in
+    the file was replaced meanwhile: what belongs together stays together.
+    """
+    changed = dict(public.unsaved)
     another = env.is_from_environment("PRIVATE_KEY") or env.is_from_environment("MODULUS")
-    if (another and _file_has_key(env)) or (env.stored("KEY_ID") or "") == (kid or ""):
-        return {}
-    return {"KEY_ID": kid or ""}
-
-
-def unchanged(env: Env) -> "Unchanged":
-    """A `check` for `Env.save`: the key in the file is still the one that was read."""
-    return Unchanged({name: env.stored(name) for name in ("PRIVATE_KEY", "MODULUS")})
+    if (env.stored("KEY_ID") or "") != (kid or "") and not (another and _file_has_key(env)):
+        changed["KEY_ID"] = kid or ""
+    if changed and not out.would(f"set {', '.join(changed)} in .env"):
+        env.save(changed, check=public.unchanged)
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ class Unchanged:
 
 def signing_key(env: Env) -> tuple[rsa.RSAPrivateKey, str | None]:
     """The private key and the kid to send with what it signs. Raises WrongHere."""
-    key = keys.load_private(env.require("PRIVATE_KEY")["PRIVATE_KEY"])
+    key = keys.load_private(env.require("PRIVATE_KEY")["PRIVATE_KEY"], check=False)
     same_source = _same_source(env, "PRIVATE_KEY")
     return key, keys.kid_to_send(keys.modulus(key), env.get("KEY_ID"), same_source=same_source)
 

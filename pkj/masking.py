@@ -1,23 +1,33 @@
 """What may be shown: secrets taken out of a text, control characters made visible."""
 
+import functools
 import json
 import re
 from collections.abc import Iterable
+from itertools import chain
 from urllib.parse import quote, quote_plus
 
 MASK = "[secret]"
+
+LEAST_SECRET = 4
+"""Characters: a shorter one is no secret, and would take every such letter out of a text."""
 
 SIGNED = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}")
 """A JWT, or its beginning: an assertion, a proof or a token (RFC 7515 section 7.1)."""
 
 PRIVATE_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END[A-Z -]*|\Z)", re.DOTALL)
 
+USER_INFO = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
+"""The name and password of a proxy, in the address of it."""
+
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` without the `secrets` in any form a server may echo, nor any key or signed token."""
-    for secret in sorted(_forms(secrets), key=len, reverse=True):
-        text = text.replace(secret, MASK)
-    return SIGNED.sub(MASK, PRIVATE_PEM.sub(MASK, text))
+    for form in sorted(chain.from_iterable(map(_forms, secrets)), key=len, reverse=True):
+        text = re.sub(re.escape(form), MASK, text, flags=re.IGNORECASE)
+    for pattern in (PRIVATE_PEM, SIGNED, USER_INFO):
+        text = pattern.sub(MASK, text)
+    return text
 
 
 def visible(text: str) -> str:
@@ -33,9 +43,10 @@ def shortened(text: str, limit: int = 300) -> str:
     return line if len(line) <= limit else f"{line[:limit]}… ({len(line)} characters)"
 
 
-def _forms(secrets: Iterable[str]) -> set[str]:
-    forms = set()
-    for secret in filter(None, map(str.strip, secrets)):
-        in_json = json.dumps(secret)[1:-1]
-        forms |= {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), in_json}
-    return forms
+@functools.cache
+def _forms(secret: str) -> list[str]:
+    """The ways in which a text may hold the secret."""
+    secret = secret.strip()
+    in_json = json.dumps(secret)[1:-1]
+    forms = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), in_json}
+    return [form for form in forms if len(form) >= LEAST_SECRET]

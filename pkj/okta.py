@@ -1,20 +1,26 @@
 """The org: the one door through which requests go to Okta and answers come back."""
 
-import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
 
-from pkj import answers, org_url, unreachable
+from pkj import instead, unreachable
 from pkj.answers import Answer
 from pkj.deadline import TookTooLong, within
-from pkj.errors import LostAnswer, NoUsableAnswer, WrongHere
-from pkj.masking import masked
+from pkj.errors import LostAnswer, NoUsableAnswer
+from pkj.retries import Patience
+
+Parts = Callable[[], Mapping[str, Any]]
+"""What a request is made of besides its address, in requests' words; asked for each time."""
 
 LARGEST_ANSWER = 16 * 2**20
 """Bytes. A page of 200 apps with many keys each stays well below."""
+
+MOST_PAGES = 1000
+"""Of a list; at 200 apps a page no org is larger."""
 
 WHOLE_ANSWER = 4
 """A whole answer may take this many times the timeout, which is for each wait in it."""
@@ -23,35 +29,47 @@ WHOLE_ANSWER = 4
 class Org:
     """An Okta org at `url` (in normal form, see org_url).
 
-    `timeout` is in seconds; `api_key` is needed for everything but tokens and metadata.
-    Connections are kept open from one request to the next. Redirects are never followed,
-    certificates always checked; proxies and REQUESTS_CA_BUNDLE are honoured.
+    `timeout` is in seconds; `api_key` is for everything but tokens and metadata. Redirects
+    are never followed, certificates always checked, connections kept for the next request.
     """
 
-    def __init__(self, url: str, *, timeout: float, api_key: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout: float,
+        note: Callable[[str], None],
+        api_key: str = "",
+        verbose: bool = False,
+    ) -> None:
         self.url = url
         self.host = urlsplit(url).netloc
         self.token_url = f"{url}/oauth2/v1/token"
-        self._timeout = timeout
+        self._timeout, self._note, self._verbose = timeout, note, verbose
         self._api_key = api_key
-        self._session = _session()
+        self._session = _Session()
+        self._patience = Patience(note)
 
     def get(self, doing: str, path: str) -> Answer:
-        return self._manage(doing, "GET", path, None)
+        return self._manage(doing, "GET", path)
 
-    def post(self, doing: str, path: str, body: Mapping[str, Any] | None = None) -> Answer:
-        return self._manage(doing, "POST", path, body)
+    def post(self, doing: str, path: str, body: object = None, *, repeat: bool = True) -> Answer:
+        """`body` goes as JSON. `repeat` says that sending it twice does no harm."""
+        return self._manage(doing, "POST", path, body, repeat=repeat)
+
+    def put(self, doing: str, path: str, body: object) -> Answer:
+        return self._manage(doing, "PUT", path, body)
 
     def delete(self, doing: str, path: str) -> Answer:
-        return self._manage(doing, "DELETE", path, None)
+        return self._manage(doing, "DELETE", path)
 
     def pages(self, doing: str, path: str) -> Iterator[Answer]:
         """The answer, and those that its `Link: rel="next"` leads to (RFC 8288).
 
         Of such a link only path and query are used: the API token goes to this org alone.
         """
-        seen = set()
-        while path not in seen:
+        seen: set[str] = set()
+        while path not in seen and len(seen) < MOST_PAGES:
             seen.add(path)
             answer = self.get(doing, path)
             yield answer
@@ -59,41 +77,68 @@ class Org:
             next_page = [link["url"] for link in links if link.get("rel") == "next"]
             if not next_page:
                 return
-            address = urlsplit(next_page[0])
-            path = f"{address.path}?{address.query}"
-        raise NoUsableAnswer(f"{doing}: the pages of {self.host} lead back to one another")
+            following = _path_of(next_page[0])
+            if following is None:
+                break
+            path = following
+        raise NoUsableAnswer(f"{doing}: the pages lead back to one another or nowhere")
 
     def metadata(self, doing: str, path: str) -> Answer:
         """GET what anybody may read; no API token is sent."""
-        return self._send(doing, "GET", self.url + path, {})
+        return self._send(doing, "GET", self.url + path, dict)
 
-    def ask_token(self, doing: str, form: Mapping[str, str]) -> Answer:
-        """POST the form to the token endpoint (RFC 6749 section 4.4.2)."""
-        return self._send(doing, "POST", self.token_url, {"data": form})
+    def ask_token(self, doing: str, parts: Parts) -> Answer:
+        """POST to the token endpoint (RFC 6749 section 4.4.2).
 
-    def _manage(self, doing: str, method: str, path: str, body: object) -> Answer:
-        headers = {"Authorization": f"SSWS {self._api_key}"}
-        parts = {"headers": headers} if body is None else {"headers": headers, "json": body}
-        return self._send(doing, method, self.url + path, parts)
+        `parts` is asked for each time: Okta takes a jti once, also from a request that it
+        refuses or whose answer is lost.
+        """
+        return self._send(doing, "POST", self.token_url, parts)
 
-    def _send(self, doing: str, method: str, url: str, parts: dict[str, Any]) -> Answer:
-        """One request and its answer, if that is a 2xx. `doing` is for the messages.
+    def call(self, doing: str, path: str, parts: Parts) -> Answer:
+        """GET something of the org's API with a token of one's own in the headers."""
+        return self._send(doing, "GET", self.url + path, parts)
+
+    def _manage(
+        self, doing: str, method: str, path: str, body: object = None, *, repeat: bool = True
+    ) -> Answer:
+        parts = {"headers": {"Authorization": f"SSWS {self._api_key}"}, "json": body}
+        return self._send(doing, method, self.url + path, lambda: parts, repeat=repeat)
+
+    def _send(
+        self, doing: str, method: str, url: str, parts: Parts, *, repeat: bool = True
+    ) -> Answer:
+        """A request and its answer, if that is a 2xx. `doing` is for the messages.
 
         Raises OktaRefused, NoUsableAnswer (LostAnswer where Okta may have acted), WrongHere.
         """
+        return self._patience.answer_to(
+            doing, lambda: self._attempt(doing, method, url, parts()), repeat=repeat
+        )
+
+    def _attempt(self, doing: str, method: str, url: str, parts: Mapping[str, Any]) -> Answer:
+        started = time.monotonic()
+        outcome = "no answer"
         try:
             answer = within(
                 WHOLE_ANSWER * self._timeout, lambda: self._exchange(doing, method, url, parts)
             )
+            request_id = answer.shown(answer.headers.get("X-Okta-Request-Id", ""), 60)
+            outcome = f"{answer.status} {request_id}"
         except TookTooLong as cause:
-            self._session = _session()  # the old one's connection is still busy with the rest
+            self._session = _Session()  # the old one's connection is busy with the rest
             problem = f"{doing}: the answer of {self.host} did not end in time"
-            raise LostAnswer(problem, "run this again later; --timeout waits longer") from cause
+            hint = instead.CURES[instead.NO_ANSWER]
+            raise LostAnswer(problem, hint, in_time=False) from cause
         except unreachable.FAILURES as cause:
             raise unreachable.explained(doing, self.host, cause) from cause
-        return answers.accept(doing, answer)
+        finally:
+            if self._verbose:
+                took = (time.monotonic() - started) * 1000
+                self._note(f"{method} {url} {took:.0f} ms {outcome}".rstrip())
+        return answer
 
-    def _exchange(self, doing: str, method: str, url: str, parts: dict[str, Any]) -> Answer:
+    def _exchange(self, doing: str, method: str, url: str, parts: Mapping[str, Any]) -> Answer:
         with self._session.request(
             method,
             url,
@@ -108,34 +153,43 @@ class Org:
                 content += chunk
                 if len(content) > LARGEST_ANSWER:
                     problem = f"{doing}: the answer of {self.host} is over {LARGEST_ANSWER} bytes"
-                    raise NoUsableAnswer(problem, "check OKTA_URL and the proxy")
-        if response.status_code >= 400:  # what refuses a request may quote it
-            content = bytearray(
-                masked(content.decode("utf-8", "replace"), [self._api_key]), "utf-8"
-            )
-        return Answer(url, response.status_code, response.headers, bytes(content))
+                    raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
+        headers, hide = response.headers, _secrets_in(parts)
+        return Answer(url, response.status_code, headers, bytes(content), hide)
 
 
-def org(settings: Mapping[str, str], *, timeout: float) -> Org:
-    """The org of OKTA_URL, with API_KEY if that is among the settings. Raises WrongHere."""
-    key = api_key(settings["API_KEY"]) if "API_KEY" in settings else ""
-    return Org(org_url.normal(settings["OKTA_URL"]), api_key=key, timeout=timeout)
+def as_sent(url: str) -> str | None:
+    """The URL in the form in which a request for it goes out, None if none can."""
+    try:
+        return requests.Request("GET", url).prepare().url
+    except unreachable.FAILURES:
+        return None
 
 
-def api_key(text: str) -> str:
-    """API_KEY as it goes into a header; its `SSWS ` prefix is ours to write. Raises WrongHere."""
-    key = text.removeprefix("SSWS ")
-    if not re.fullmatch(r"[!-~]+", key):
-        problem = "API_KEY has characters in it that no API token has"
-        hint = "copy it again, in one line and without blanks"
-        raise WrongHere(problem, hint, setting="API_KEY")
-    return key
+def _path_of(link: str) -> str | None:
+    """Path and query of a link, None if it is none that this org could be asked for."""
+    try:
+        address = urlsplit(link)
+    except ValueError:
+        return None
+    return f"{address.path}?{address.query}" if address.path.startswith("/") else None
 
 
-def _session() -> requests.Session:
-    session = requests.Session()
-    session.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
-    return session
+def _secrets_in(parts: Mapping[str, Any]) -> tuple[str, ...]:
+    """The API token, access token or proof in the headers of a request."""
+    return tuple(value.rpartition(" ")[2] for value in parts.get("headers", {}).values())
+
+
+class _Session(requests.Session):
+    """Never asks where a redirect leads: requests would parse it even where none is followed,
+    and fail with whatever that raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
+
+    def get_redirect_target(self, _: requests.Response) -> None:
+        return None
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:

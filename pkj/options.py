@@ -36,6 +36,31 @@ def add_app_options(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="with --delete: do not ask")
 
 
+def add_token_options(parser: ArgumentParser) -> None:
+    """What step 3 does with the token."""
+    parser.add_argument(
+        "-o",
+        dest="form",
+        choices=("text", "token", "json", "header"),
+        help="what to print: text (the default), the token alone, the answer as JSON, or a"
+        " header for `curl -H @-`",
+    )
+    parser.add_argument(
+        "--for",
+        dest="target",
+        nargs=2,
+        metavar=("METHOD", "URL"),
+        help="with -o header: the headers that this one request needs, its DPoP proof among them",
+    )
+    parser.add_argument(
+        "--check",
+        nargs="?",
+        const="/api/v1/users?limit=1",
+        metavar="PATH",
+        help="call the org with the token and print the status (/api/v1/users?limit=1)",
+    )
+
+
 def add_network_options(parser: ArgumentParser) -> None:
     """The options of the steps that talk to Okta."""
     parser.add_argument(
@@ -44,6 +69,9 @@ def add_network_options(parser: ArgumentParser) -> None:
         default=30.0,
         metavar="SECONDS",
         help="how long to wait for Okta (30); a whole answer may take four times that",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show each request and answer on stderr"
     )
 
 

@@ -86,7 +86,7 @@ def register(org: Org, name: str, jwk: Mapping[str, str]) -> ServiceApp:
         "token_endpoint_auth_method": "private_key_jwt",
         "jwks": {"keys": [dict(jwk)]},
     }
-    answer = org.post(doing, "/oauth2/v1/clients", body)
+    answer = org.post(doing, "/oauth2/v1/clients", body, repeat=False)
     return _read(doing, body_of(doing, answer, dict), new=True)
 
 

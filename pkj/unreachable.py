@@ -4,55 +4,69 @@ import socket
 import ssl
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 
+from pkj import instead
 from pkj.errors import LostAnswer, NoUsableAnswer, PkjError, WrongHere
 
 FAILURES = (requests.RequestException, HTTPError, OSError, UnicodeError)
 """All that a request can fail with. requests lets some of what it calls through: OSError
 for a CA bundle that is not there, urllib3's LocationParseError, UnicodeError of IDNA."""
 
-CA_FILE_HINT = "check REQUESTS_CA_BUNDLE: it names the PEM file of CA certificates to trust"
+LOST = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
-CA_HINT = (
-    "if a proxy opens TLS connections here, point REQUESTS_CA_BUNDLE at a file with its CA"
-    " certificate; Python 3.13 and later refuse a CA without the extensions of RFC 5280"
+NO_REQUEST = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    requests.exceptions.MissingSchema,
+    LocationParseError,
+    UnicodeError,
 )
+"""An address of ours, or of the proxy, that is impossible."""
+
+MISSING_CA_FILE = "suitable TLS CA certificate bundle"
+"""Part of the OSError that requests raises where REQUESTS_CA_BUNDLE leads nowhere."""
 
 
 def explained(doing: str, host: str, error: Exception) -> PkjError:
     """The error to raise in its place: WrongHere, LostAnswer or NoUsableAnswer."""
+    hint = instead.CURES
     if isinstance(error, requests.exceptions.SSLError):
         if _is_about_ca_file(_innermost(error, OSError)):
-            return WrongHere(f"{doing}: the CA certificates cannot be read", CA_FILE_HINT)
+            problem = f"{doing}: the CA certificates cannot be read"
+            return WrongHere(problem, hint[instead.NO_CA_FILE])
         problem = f"{doing}: no secure connection to {host}: {_innermost(error, ssl.SSLError)}"
-        return NoUsableAnswer(problem, CA_HINT)
+        return NoUsableAnswer(problem, hint[instead.NOT_SECURE])
     if isinstance(error, requests.exceptions.ProxyError):
         problem = f"{doing}: the proxy gave no way to {host}: {_innermost(error, OSError)}"
-        return NoUsableAnswer(problem, "check HTTPS_PROXY, or name the host in NO_PROXY")
+        return NoUsableAnswer(problem, hint[instead.NO_PROXY])
     if isinstance(error, requests.exceptions.ConnectTimeout):
         problem = f"{doing}: {host} did not take the connection in time"
-        return NoUsableAnswer(problem, "check the network and the proxy; --timeout waits longer")
-    if isinstance(error, requests.exceptions.Timeout):
+        return NoUsableAnswer(problem, hint[instead.NO_CONNECTION])
+    if isinstance(_innermost(error, ReadTimeoutError), ReadTimeoutError):
         problem = f"{doing}: {host} did not answer in time"
-        return LostAnswer(problem, "run this again later; --timeout waits longer")
+        return LostAnswer(problem, hint[instead.NO_ANSWER], in_time=False)
     if isinstance(unknown := _innermost(error, socket.gaierror), socket.gaierror):
         problem = f"{doing}: the name {host} does not resolve: {unknown.strerror}"
-        return NoUsableAnswer(problem, "check OKTA_URL, the network, and HTTPS_PROXY")
-    if isinstance(error, requests.ConnectionError | requests.exceptions.ChunkedEncodingError):
-        problem = f"{doing}: the connection to {host} was lost: {_innermost(error, OSError)}"
-        return LostAnswer(problem, "run this again; if it goes on, check the network")
+        return NoUsableAnswer(problem, hint[instead.NO_NAME])
     if isinstance(error, requests.exceptions.ContentDecodingError):
         problem = f"{doing}: the answer of {host} cannot be decoded"
-        return NoUsableAnswer(problem, "check whether a proxy changes what Okta sends")
-    return _wrong_here(doing, error)
+        return NoUsableAnswer(problem, hint[instead.OTHER_ANSWER])
+    if MISSING_CA_FILE in str(error):
+        return WrongHere(f"{doing}: {error}", hint[instead.NO_CA_FILE])
+    if isinstance(error, LOST) or _is_of_the_socket(error):
+        problem = f"{doing}: the connection to {host} was lost: {_innermost(error, OSError)}"
+        return LostAnswer(problem, hint[instead.LOST])
+    if not isinstance(error, NO_REQUEST):
+        return NoUsableAnswer(
+            f"{doing}: the answer of {host} cannot be read: {error}", hint[instead.OTHER_ANSWER]
+        )
+    problem = f"{doing}: no request can be made: {error}"
+    return WrongHere(problem, "check OKTA_URL, HTTPS_PROXY and NO_PROXY")
 
 
-def _wrong_here(doing: str, error: Exception) -> WrongHere:
-    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        return WrongHere(f"{doing}: {error}", CA_FILE_HINT)
-    hint = "check OKTA_URL, HTTPS_PROXY and NO_PROXY"
-    return WrongHere(f"{doing}: no request can be made: {error}", hint)
+def _is_of_the_socket(error: Exception) -> bool:
+    return isinstance(error, OSError) and not isinstance(error, requests.RequestException)
 
 
 def _is_about_ca_file(error: BaseException) -> bool:
@@ -68,7 +82,7 @@ def _innermost(error: BaseException, kind: type[BaseException]) -> BaseException
     pending = [error]
     while pending:
         current = pending.pop()
-        if isinstance(current, kind) and current is not error:
+        if isinstance(current, kind):
             found = current
         reason = getattr(current, "reason", None)
         for inner in (*current.args, reason, current.__cause__, current.__context__):

@@ -155,14 +155,14 @@ def test_the_token_alone_the_json_and_the_header_are_for_scripts(
 
 @pytest.mark.usefixtures("app")
 def test_a_lifetime_that_okta_does_not_tell_is_not_made_up(run: Run, sandbox: Sandbox) -> None:
-    sandbox.faults.add(Fault(TOKEN, without("expires_in", {"token_type": "DPoP"}), times=None))
+    sandbox.faults.add(Fault(TOKEN, without("expires_in", {"token_type": "Pretend"}), times=None))
 
     whole, text, header = (run(STEP_3, "-o", form) for form in ("json", "text", "header"))
 
     assert [whole.returncode, text.returncode, header.returncode] == [0, 0, 0]
     assert sorted(json.loads(whole.stdout)) == ["access_token", "scope", "token_type"]
     assert not any(char.isdigit() for char in text.stderr)
-    assert header.stdout.startswith("Authorization: DPoP ey")
+    assert header.stdout.startswith("Authorization: Pretend ey")
 
 
 @pytest.mark.parametrize("key_id", ["in-the-file", "", "in-the-environment"])

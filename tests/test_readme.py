@@ -24,7 +24,7 @@ from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_e
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
 
-from pkj import causes, env, errors, key_settings
+from pkj import causes, env, errors, instead, key_settings
 from pkj.causes import Cause
 from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
@@ -101,7 +101,7 @@ def usage(*command: str) -> list[str]:
     full = [sys.executable, *command, "--help"]
     shown = subprocess.run(full, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert shown.returncode == 0
-    groups: list[str] = re.findall(r"\[[^]]+\]", shown.stdout.partition("\n\n")[0])
+    groups: list[str] = re.findall(r"\[(?:[^][]|\[[^]]*\])+\]", shown.stdout.partition("\n\n")[0])
     braces = str.maketrans({"{": None, "}": None, ",": "|"})
     return [group.translate(braces) for group in groups if group != "[-h]"]
 
@@ -231,15 +231,14 @@ def test_the_other_lines_for_the_shell_work_after_the_steps(
     clone: Path, activated: dict[str, str], sandbox: Sandbox, registered: EnvFile
 ) -> None:
     shutil.copy(registered.path, clone / ".env")
-    known = {DEMO_LINE, TESTS_LINE, *INSTALLING}
-    lines = [line for line in shell_lines() if line not in known and not line.startswith("cp ")]
-    real = [
-        shell(line.replace("https://{your_okta_domain}", sandbox.url), clone, activated)
-        for line in lines
+    scripts = [block for block in blocks("sh") if "get_access_token.py" in block]
+    printed = [
+        shell(block.replace("https://{your_okta_domain}", sandbox.url), clone, activated)
+        for block in scripts
     ]
-    assert len(lines) == 2
-    assert real[0] == ""
-    assert "ada@pretend.example" in real[1]
+    assert len(scripts) == 2
+    assert printed[0].startswith("GET /api/v1/users?limit=1 200\n")
+    assert all("ada@pretend.example" in text for text in printed)
 
 
 def test_every_fenced_command_is_of_a_kind_that_is_run() -> None:
@@ -248,7 +247,9 @@ def test_every_fenced_command_is_of_a_kind_that_is_run() -> None:
     assert README.count("\n```") % 2 == 0
     known = {DEMO_LINE, TESTS_LINE, *INSTALLING}
     others = [line for line in shell_lines() if line not in known]
-    assert all(line.startswith(("cp ", "TOKEN=", "python get_access_token.py")) for line in others)
+    assert all(
+        line.startswith(("cp ", "TOKEN=", "URL=", "python get_access_token.py")) for line in others
+    )
 
 
 def test_the_options_are_those_of_help() -> None:
@@ -331,20 +332,23 @@ def test_a_failure_says_what_was_done_what_came_back_and_what_to_do(
     assert to_do == f"what to do: {cure}\n"
 
 
-def test_an_org_that_requires_dpop_is_told_by_the_message_in_readme(
+def test_the_table_of_what_comes_instead_is_complete() -> None:
+    assert [tuple(cells) for cells in rows("What comes instead")] == [*instead.CURES.items()]
+
+
+def test_an_org_that_requires_dpop_is_served_as_readme_says(
     tmp_path: Path, key: rsa.RSAPrivateKey, run: Run
 ) -> None:
-    (shown,) = re.findall(r"step 3 ends with exit code 3 and `([^`]+)`", README)
+    assert "Step 3 notices, and asks again with a proof" in README
     with Sandbox(Org("https://127.0.0.1", require_dpop=True)) as strict:
         file = EnvFile(tmp_path / ".env")
         file.write(OKTA_URL=strict.url, API_KEY=strict.org.api_key, SCOPES=SCOPES)
         file.write(**key_settings.of_new_key(key))
         environment = {"REQUESTS_CA_BUNDLE": strict.ca_file}
-        registering, asking = run(STEP_2, env=environment), run(STEP_3, env=environment)
-    assert (registering.returncode, asking.returncode) == (0, 3)
-    assert shown in asking.stderr
-    (box,) = re.findall(r'untick ("[^"]+")', README.partition("requires DPoP**")[2])
-    assert box in asking.stderr
+        results = [run(STEP_2, env=environment), run(STEP_3, "--check", env=environment)]
+    assert [result.returncode for result in results] == [0, 0]
+    assert "`DPOP=true` in `.env` saves the first try" in README
+    assert "DPOP=true saves the first try" in results[1].stderr
 
 
 def test_step_3_works_without_the_api_key(registered: EnvFile, run: Run) -> None:

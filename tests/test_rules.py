@@ -24,32 +24,51 @@ IMPORTS: dict[str, set[str]] = {
     "errors": set(),
     "masking": set(),
     "causes": set(),
+    "instead": {"causes"},
+    "clock": set(),
     "deadline": set(),
     "env_text": set(),
-    "assertion": set(),
     "options": set(),
+    "proof": set(),
     "keys": {"errors"},
+    "assertion": {"keys"},
     "scopes": {"errors"},
+    "dpop": {"errors"},
     "org_url": {"errors"},
     "env_file": {"errors"},
-    "unreachable": {"errors"},
-    "answers": {"causes", "errors", "masking"},
+    "unreachable": {"errors", "instead"},
+    "access_token": {"proof"},
+    "answers": {"causes", "clock", "errors", "instead", "masking"},
+    "retries": {"answers", "errors"},
     "env": {"env_file", "env_text", "errors"},
-    "key_settings": {"env", "errors", "keys"},
     "console": {"env", "errors", "masking", "options"},
-    "okta": {"answers", "deadline", "errors", "masking", "org_url", "unreachable"},
+    "key_settings": {"console", "env", "errors", "keys"},
+    "okta": {
+        *("answers", "deadline", "errors", "instead", "retries"),
+        "unreachable",
+    },
+    "request_target": {"errors", "okta", "org_url"},
+    "org_settings": {"errors", "okta", "org_url"},
     "service_app": {"answers", "errors", "keys", "masking", "okta"},
     "app_key": {
         *("answers", "console", "errors", "key_settings", "keys", "masking", "okta"),
         "service_app",
     },
-    "app_choice": {"app_key", "console", "errors", "key_settings", "keys", "okta", "service_app"},
-    "app_deletion": {
-        *("answers", "app_key", "console", "env", "errors", "key_settings", "okta", "service_app"),
+    "app_choice": {
+        *("app_key", "console", "errors", "key_settings", "keys", "okta", "retries"),
+        "service_app",
     },
-    "grants": {"answers", "console", "errors", "okta", "service_app"},
-    "admin_roles": {"answers", "console", "errors", "okta", "service_app"},
-    "access_token": {"answers", "assertion", "causes", "errors", "okta"},
+    "app_deletion": {
+        *("answers", "app_key", "console", "env", "errors", "key_settings", "okta"),
+        *("org_settings", "service_app"),
+    },
+    "app_dpop": {"answers", "app_key", "console", "errors", "okta", "service_app"},
+    "grants": {"answers", "console", "errors", "masking", "okta", "service_app"},
+    "admin_roles": {"answers", "console", "errors", "masking", "okta", "service_app"},
+    "token_request": {
+        *("access_token", "answers", "assertion", "clock", "errors", "instead", "okta", "proof"),
+    },
+    "api_check": {"access_token", "answers", "console", "errors", "okta"},
 }
 """Who imports whom in pkj. Each may import only what stands above it: one way."""
 
@@ -57,7 +76,7 @@ PACKAGES = {"cryptography", "dotenv", "jwt", "requests"}
 ONLY_IN = {
     "requests": {"okta.py", "unreachable.py"},
     "urllib3": {"unreachable.py"},  # requests brings it, and lets some of its errors through
-    "jwt": {"assertion.py"},
+    "jwt": {"assertion.py", "proof.py"},
     "dotenv": {"env_text.py"},
 }
 BROAD_ON_PURPOSE = {"deadline.py": ["BaseException"]}  # carries it from one thread to another

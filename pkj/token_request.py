@@ -1,0 +1,141 @@
+"""Asking for an access token: which second try each of Okta's refusals deserves."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from pkj import assertion, clock
+from pkj.access_token import HEADER_TEXT, Token
+from pkj.answers import Answer, body_of, text_in
+from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.instead import CURES, OTHER_ANSWER
+from pkj.okta import Org
+from pkj.proof import Prover
+
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+ABOUT_TIME = ("is expired", "too far into the future", "before the current time")
+"""Of Okta's descriptions of an assertion that it refuses for its exp or iat."""
+
+ABOUT_PROOF_TIME = ("issued in the future", "minutes in the past", "is expired", "'iat' claim")
+PROOF_IS_MISSING = "header is missing"
+"""Of Okta's descriptions under invalid_dpop_proof."""
+
+
+@dataclass(frozen=True)
+class Client:
+    """Who asks: the app's id, its private key, and the kid the app knows the key by, if any."""
+
+    id: str
+    key: rsa.RSAPrivateKey
+    kid: str | None
+
+
+class TokenRequest:
+    """A request for `scopes`, and what Okta's refusals have taught it so far.
+
+    `dpop` is what DPOP says: True for a proof from the first try, False for none, None to
+    find out. `note` takes a line for people.
+    """
+
+    def __init__(
+        self,
+        org: Org,
+        client: Client,
+        scopes: Sequence[str],
+        dpop: bool | None,
+        note: Callable[[str], None],
+    ) -> None:
+        self._org, self._client, self._scopes, self._dpop = org, client, scopes, dpop
+        self._note = note
+        self._prover = Prover() if dpop else None
+        self._clock_offset = 0.0
+        self._doing = f"asking for a token for {' '.join(scopes)}"
+
+    def send(self) -> Token:
+        """A fresh access token. Each kind of refusal is answered with at most one more try.
+
+        Raises OktaRefused, NoUsableAnswer.
+        """
+        lessons = [self._use_nonce, self._correct_clock, self._begin_proving]
+        while True:
+            try:
+                answer = self._org.ask_token(self._doing, self._parts)
+            except OktaRefused as refusal:
+                learnt = next((lesson for lesson in lessons if lesson(refusal)), None)
+                if learnt is None:
+                    raise
+                lessons.remove(learnt)
+            else:
+                return self._token(answer)
+
+    def _parts(self) -> Mapping[str, Any]:
+        url, client = self._org.token_url, self._client
+        moment = time.time() + self._clock_offset
+        form = {
+            "grant_type": "client_credentials",
+            "scope": " ".join(self._scopes),
+            "client_id": client.id,
+            "client_assertion_type": ASSERTION_TYPE,
+            "client_assertion": assertion.sign(
+                client.key, client.id, url, kid=client.kid, now=moment
+            ),
+        }
+        if self._prover is None:
+            return {"data": form}
+        proof = self._prover.proof("POST", url, clock_offset=self._clock_offset)
+        return {"data": form, "headers": {"DPoP": proof}}
+
+    def _use_nonce(self, refusal: OktaRefused) -> bool:
+        nonce = refusal.headers.get("DPoP-Nonce")
+        if refusal.code != "use_dpop_nonce" or self._prover is None or not nonce:
+            return False
+        self._prover.nonce = nonce
+        self._learn_time(refusal.headers)
+        return True
+
+    def _correct_clock(self, refusal: OktaRefused) -> bool:
+        texts = {"invalid_client": ABOUT_TIME, "invalid_dpop_proof": ABOUT_PROOF_TIME}
+        about_time = any(text in refusal.summary for text in texts.get(refusal.code, ()))
+        return about_time and self._learn_time(refusal.headers)
+
+    def _begin_proving(self, refusal: OktaRefused) -> bool:
+        missing = refusal.code == "invalid_dpop_proof" and PROOF_IS_MISSING in refusal.summary
+        if not missing or self._dpop is not None:
+            return False
+        self._note(
+            "the app requires DPoP: asking again with a proof; DPOP=true saves the first try"
+        )
+        self._prover = Prover()
+        return True
+
+    def _learn_time(self, headers: Mapping[str, str]) -> bool:
+        offset = clock.offset(headers)
+        if offset is None or abs(offset - self._clock_offset) <= clock.LEAST:
+            return False
+        self._note(f"{clock.described(offset)}: signing by Okta's clock in this run")
+        self._clock_offset = offset
+        return True
+
+    def _token(self, answer: Answer) -> Token:
+        response = body_of(self._doing, answer, dict)
+        text_in(self._doing, response, "access_token")
+        text_in(self._doing, {"token_type": "Bearer", **response}, "token_type")
+        if self._prover:
+            self._learn_time(answer.headers)
+        token = Token(response, int(time.time()), self._clock_offset, self._prover)
+        if not HEADER_TEXT.fullmatch(token.scheme + token.value):
+            problem = f"{self._doing}: the token that came back fits in no header"
+            raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
+        if token.is_bound and self._prover is None:
+            problem = f"{self._doing}: the token is bound to a key although no proof was sent"
+            raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
+        if self._dpop and not token.is_bound:
+            kind = answer.shown(token.scheme, 60)
+            problem = f"{self._doing}: Okta gave a {kind} token although DPOP=true"
+            hint = "run `python create_okta_service_app.py`, which makes the app require DPoP"
+            raise OktaRefused(problem, hint)
+        return token
