@@ -1,0 +1,123 @@
+"""Planted apps, and what a second JOSE library reads in the requests that a sandbox has seen."""
+
+import copy
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+import requests
+from conftest import SCOPES, EnvFile
+from cryptography.hazmat.primitives.asymmetric import rsa
+from joserfc import jws, jwt
+from joserfc.jwk import ECKey, RSAKey
+
+from pkj.sandbox.exchange import Answer
+from pkj.sandbox.faults import Fault, patch
+from pkj.sandbox.server import Sandbox
+from pkj.sandbox.state import Client
+from pkj.sandbox.wire import Action
+
+TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
+USERS = "/api/v1/users"
+FUTURE = "The DPoP proof JWT is issued in the future."
+TOO_OLD = "The DPoP proof JWT is issued more than five minutes in the past."
+NEEDS_NONCE = "Authorization server requires nonce in DPoP proof."
+BARE, PROOF, NONCE = "no proof", "a proof", "a proof with the nonce"
+
+Body = dict[str, Any]
+
+
+def public_jwk(key: rsa.RSAPrivateKey) -> dict[str, Any]:
+    """With its thumbprint as kid, as step 2 registers it."""
+    jwk = RSAKey.import_key(key.public_key())
+    return dict(jwk.as_dict(private=False)) | {"kid": jwk.thumbprint()}
+
+
+def plant(sandbox: Sandbox, key: rsa.RSAPrivateKey, env: EnvFile, scopes: str = SCOPES) -> Client:
+    """An app that trusts our key and has the scopes, its id in `.env`; no process is spent."""
+    client = sandbox.org.add_client("Planted", [public_jwk(key)])
+    client.grants.update({scope: {} for scope in scopes.split()})
+    env.write(CLIENT_ID=client.id)
+    return client
+
+
+def header_of(proof: str) -> dict[str, Any]:
+    return dict(jws.extract_compact(proof.encode()).headers())
+
+
+def claims_of(proof: str) -> dict[str, Any]:
+    """Of a proof, verified with the key in its own header."""
+    return jwt.decode(proof, ECKey.import_key(header_of(proof)["jwk"]), algorithms=["ES256"]).claims
+
+
+def bare_claims(signed: str) -> dict[str, Any]:
+    """Of an assertion or a token, whoever signed it."""
+    return dict(json.loads(jws.extract_compact(signed.encode()).payload))
+
+
+def proofs_in(sandbox: Sandbox) -> list[str]:
+    """One for each request, empty where there was none."""
+    return [seen.request.headers.get("dpop", "") for seen in sandbox.seen]
+
+
+def kinds_in(sandbox: Sandbox) -> list[str]:
+    claims = [claims_of(proof) if proof else None for proof in proofs_in(sandbox)]
+    return [BARE if c is None else NONCE if "nonce" in c else PROOF for c in claims]
+
+
+def check_token_requests(sandbox: Sandbox) -> None:
+    """Every jti in assertions and proofs is new; the proofs are by one key, for this request."""
+    forms = [parse_qs(seen.request.body.decode()) for seen in sandbox.seen]
+    jtis = [bare_claims(form["client_assertion"][0])["jti"] for form in forms]
+    proofs = list(filter(None, proofs_in(sandbox)))
+    jtis += [claims_of(proof)["jti"] for proof in proofs]
+    assert len(set(jtis)) == len(jtis) == len(forms) + len(proofs)
+    assert len({json.dumps(header_of(proof)["jwk"], sort_keys=True) for proof in proofs}) <= 1
+    for proof in proofs:
+        claims = claims_of(proof)
+        assert (claims["htm"], claims["htu"]) == ("POST", f"{sandbox.url}/oauth2/v1/token")
+        assert claims.keys() - {"nonce"} == {"htm", "htu", "iat", "jti"}
+
+
+def told_by(sandbox: Sandbox) -> list[str]:
+    """Fills with what the token endpoint says of each refusal."""
+    told: list[str] = []
+
+    def listen(answer: Answer) -> Answer:
+        assert isinstance(answer.body, dict)
+        told.extend(filter(None, [answer.body.get("error_description")]))
+        return answer
+
+    sandbox.faults.add(Fault(TOKEN, patch(listen), times=None))
+    return told
+
+
+def headers_in(stdout: str) -> dict[str, str]:
+    """Of the lines of `-o header`."""
+    lines = stdout.removesuffix("\n").split("\n")
+    headers = dict(line.split(": ") for line in lines)
+    assert len(headers) == len(lines)
+    return headers
+
+
+def call(
+    sandbox: Sandbox, headers: dict[str, str], method: str = "GET", target: str = USERS
+) -> requests.Response:
+    """A request to the pretend org's API, without the scripts."""
+    with requests.Session() as session:
+        session.trust_env = False
+        url = f"{sandbox.url}{target}"
+        return session.request(method, url, headers=headers, verify=sandbox.ca_file, timeout=30)
+
+
+def of_the_app(change: Callable[[Body], object]) -> Action:
+    """The org's answer, changed where it is an app as `/api/v1/apps/{id}` shows it."""
+
+    def changed(answer: Answer) -> Answer:
+        body = copy.deepcopy(answer.body)
+        if isinstance(body, dict) and "signOnMode" in body:
+            change(body)
+        return Answer(answer.status, body, answer.headers)
+
+    return patch(changed)
