@@ -466,3 +466,14 @@ def test_every_file_that_readme_names_exists() -> None:
 
 def test_readme_is_short() -> None:
     assert len(README.splitlines()) < 320
+
+
+def test_the_table_of_the_benchmark_is_one_that_it_printed() -> None:
+    source = (ROOT / "tests" / "benchmark.py").read_text(encoding="utf-8")
+    assert "| milliseconds | floor | ratio | requests | connections |" in README
+    table = README.partition("## How fast it is")[2].partition("## ")[0]
+    lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line[:2] == "| "]
+    names = [cells[0] for cells in lines if cells[0].startswith("step")]
+    assert len(names) == 8
+    assert all(f'"{name}"' in source for name in names)
+    assert re.search(r"^Medians of \d+ rounds; .*2 cores .*Python 3\.", table, re.MULTILINE)

@@ -1,0 +1,218 @@
+"""`python -m tests.benchmark`: how long each step takes, beside the least it could take.
+
+Each step is timed as a whole process, next to its floor: a process that imports the same
+libraries to the same depth, sends the same requests over one TLS connection, and does
+nothing else: it reads no `.env`, checks no key, signs nothing. What it sends is what the
+step has just sent, byte for byte, so the sandbox has the same work with both. Step 1's floor
+makes a key; how long that takes is luck, which only many rounds even out.
+
+The sandbox has a process of its own, counts requests and connections there, and is asked
+for them through a pipe between the runs. As a thread in here it would wait for this
+interpreter whenever another of twenty processes is started or read from.
+"""
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+STEP_1, STEP_2, STEP_3 = "generate_keys.py", "create_okta_service_app.py", "get_access_token.py"
+PACKAGES = ("cryptography", "python-dotenv", "PyJWT", "requests")
+KEPT = ("PATH", "HOME", "LANG", "SYSTEMROOT")
+"""Of the environment: no settings, no proxy, nothing that makes Python slower."""
+
+FEW = "okta.users.read okta.users.manage"
+MANY = " ".join(f"okta.sample{n:02}.{right}" for n in range(85) for right in ("read", "manage"))
+"""170 scopes, about as many as Okta has; the names are made up, and as long as real ones."""
+
+KEYS = """
+import json, sys
+import dotenv.parser
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+"""
+SEND = """
+import requests
+with open(sys.argv[1]) as file, requests.Session() as session:
+    for method, url, headers, body in json.load(file):
+        session.request(method, url, headers=headers, data=body, timeout=30)
+"""
+FLOORS = {
+    STEP_1: f"{KEYS}rsa.generate_private_key(65537, 2048)",
+    STEP_2: f"{KEYS}{SEND}",
+    STEP_3: f"{KEYS}import jwt{SEND}",
+}
+
+Sent = list[tuple[str, str, dict[str, str], str]]
+"""Requests: method, URL, headers, body."""
+
+
+@dataclass
+class Row:
+    """`at_once` processes of a step; `apps` are in the org already, `filler` bytes in `.env`."""
+
+    name: str
+    script: str
+    settings: dict[str, str] = field(default_factory=dict)
+    apps: int = 0
+    filler: int = 0
+    at_once: int = 1
+    step: list[float] = field(default_factory=list)
+    floor: list[float] = field(default_factory=list)
+    requests: int = 0
+    connections: int = 0
+
+    def cells(self) -> list[str]:
+        step, floor = statistics.median(self.step), statistics.median(self.floor)
+        times = [f"{step * 1000:.0f}", f"{floor * 1000:.0f}", f"{step / floor:.2f}"]
+        return [self.name, *times, str(self.requests), str(self.connections)]
+
+
+ROWS = (
+    Row("step 1", STEP_1),
+    Row("step 2", STEP_2),
+    Row("step 2, 170 scopes", STEP_2, {"SCOPES": MANY}),
+    Row("step 2, an org of 5,000 clients", STEP_2, apps=5000),
+    Row("step 3", STEP_3),
+    Row("step 3, DPoP from the first request", STEP_3, {"DPOP": "true"}),
+    Row("step 3, a .env of 1 MB", STEP_3, filler=10**6),
+    Row("step 3, twenty at once", STEP_3, at_once=20),
+)
+HEAD = ["", "milliseconds", "floor", "ratio", "requests", "connections"]
+
+
+class Bench:
+    """A row's own sandbox, and a folder with its `.env`, which is the same before each run."""
+
+    def __init__(self, row: Row, folder: Path, sandbox: subprocess.Popen[str]) -> None:
+        assert sandbox.stdin is not None
+        assert sandbox.stdout is not None
+        self._row, self._folder = row, folder
+        self._to_sandbox, self._from_sandbox = sandbox.stdin, sandbox.stdout
+        url, ca_file, api_key = json.loads(self._from_sandbox.readline())
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+        self._environ = kept | {"REQUESTS_CA_BUNDLE": ca_file}
+        self._env = folder / ".env"
+        values = {"OKTA_URL": url, "API_KEY": api_key, "SCOPES": FEW} | row.settings
+        self._env.write_text("".join(f"{name}='{text}'\n" for name, text in values.items()))
+        for script in {STEP_1: (), STEP_2: (STEP_1,), STEP_3: (STEP_1, STEP_2)}[row.script]:
+            self._run([self._step(script)])
+        line = "# a line of somebody else's\nEXAMPLE_{:06}='a value of theirs, of 40 characters'\n"
+        lines = range(row.filler // len(line.format(0)))
+        self._start = self._env.read_text() + "".join(map(line.format, lines))
+
+    def measure(self) -> tuple[float, float]:
+        """The seconds that the step and its floor take; requests and connections go to the row."""
+        row, is_step_2 = self._row, self._row.script == STEP_2
+        self._env.write_text(self._start)
+        self._ask("apps" if is_step_2 else "")
+        step = self._run([self._step(row.script)] * row.at_once)
+        sent, row.connections = self._ask("grants" if is_step_2 else "")
+        row.requests = len(sent)
+        floor = self._run([self._floor(sent[n :: row.at_once], n) for n in range(row.at_once)])
+        if len(self._ask("")[0]) != len(sent):
+            sys.exit(f"{row.name}: the floor sent something else than the step")
+        return step, floor
+
+    def _ask(self, forget: str) -> tuple[Sent, int]:
+        print(forget, file=self._to_sandbox, flush=True)
+        sent, connections = json.loads(self._from_sandbox.readline())
+        return sent, connections
+
+    def _step(self, script: str) -> list[str]:
+        return [str(ROOT / script), "--env-file", str(self._env)]
+
+    def _floor(self, sent: Sent, number: int) -> list[str]:
+        requests = self._folder / f"{number}.json"
+        requests.write_text(json.dumps(sent))
+        return ["-c", FLOORS[self._row.script], str(requests)]
+
+    def _run(self, commands: list[list[str]]) -> float:
+        began = time.perf_counter()
+        processes = [
+            subprocess.Popen(
+                [sys.executable, *command],
+                env=self._environ,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for command in commands
+        ]
+        errors = [process.communicate()[1] for process in processes]
+        took = time.perf_counter() - began
+        if any(process.returncode for process in processes):
+            sys.exit(f"{self._row.name}: {max(errors)}")
+        return took
+
+
+@contextmanager
+def bench(row: Row) -> Iterator[Bench]:
+    """The row's sandbox, running; it ends with the block, when nobody asks any more."""
+    command = [sys.executable, "-m", "tests.benchmark_sandbox", str(row.apps)]
+    pipe = subprocess.PIPE
+    with (
+        tempfile.TemporaryDirectory(prefix="pkj-") as folder,
+        subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as sandbox,
+    ):
+        yield Bench(row, Path(folder), sandbox)
+
+
+def where() -> str:
+    """What it ran on: a machine's figures say nothing about another's."""
+    models = Path("/proc/cpuinfo")
+    model = re.search(r"model name\s*: (.+)", models.read_text()) if models.exists() else None
+    processor = model[1] if model else platform.processor() or platform.machine()
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
+    python = f"Python {platform.python_version()}"
+    today = datetime.datetime.now(datetime.timezone.utc).date()
+    return f"{today}, {os.cpu_count()} cores ({processor}), {python}, {versions}"
+
+
+def table(rows: list[list[str]]) -> str:
+    """Markdown, in columns that a terminal shows as such."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    rules = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = [
+        [row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]
+        for row in (rows[0], rules, *rows[1:])
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmark")
+    parser.add_argument("--rounds", type=int, default=11, help="of which the medians are (11)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
+    options = parser.parse_args()
+    with ExitStack() as stack:
+        benches = [(row, stack.enter_context(bench(row))) for row in ROWS]
+        for number in range(options.rounds + 1):
+            for row, ready in benches:
+                step, floor = ready.measure()
+                if number:  # the first round is for the caches of the disk and of Python
+                    row.step.append(step)
+                    row.floor.append(floor)
+    text = table([HEAD, *(row.cells() for row in ROWS)])
+    text += f"\nMedians of {options.rounds} rounds; {where()}.\n"
+    print(text, end="")
+    if options.markdown:
+        options.markdown.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
