@@ -23,10 +23,6 @@ SETTINGS = (
 )
 SCOPES = "okta.users.read okta.users.manage"
 
-# Where this was started in the background SIGINT is ignored, and children inherit that:
-# then the tests that interrupt one would wait for ever. A handler is not inherited.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -39,6 +35,13 @@ def clean_environment(**extra: str) -> dict[str, str]:
 
 def command(script: str, *arguments: object) -> list[str]:
     return [sys.executable, str(ROOT / script), *map(str, arguments)]
+
+
+@pytest.fixture(autouse=True)
+def interrupts() -> None:
+    """Children inherit that SIGINT is ignored: from a shell that started this in the
+    background, or from a script that ran in this process to its end. A handler they do not."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
