@@ -21,8 +21,9 @@ def add_options(parser: console.ArgumentParser) -> None:
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
     from pkj import key_settings, keys
+    from pkj.env import unchecked
 
-    check = key_settings.may_replace if options.force else key_settings.refuse_to_replace
+    check = unchecked if options.force else key_settings.refuse_to_replace
     check(env.all_stored())
 
     key = keys.generate(options.bits)

@@ -1,4 +1,4 @@
-"""Trading a client assertion for an access token, and the forms in which it is shown."""
+"""An access token: what a request needs to use it, and the forms in which it is shown."""
 
 import json
 import re

@@ -45,10 +45,6 @@ def refuse_to_replace(stored: Mapping[str, str]) -> None:
     raise WrongHere(problem, hint)
 
 
-def may_replace(stored: Mapping[str, str]) -> None:
-    """A `check` for `Env.save` that lets a key be replaced."""
-
-
 def public_key(env: Env) -> PublicKey:
     """The public key to register, from MODULUS, PRIVATE_KEY, or both if they belong together.
 
