@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import forked
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
@@ -24,6 +25,16 @@ SETTINGS = (
 SCOPES = "okta.users.read okta.users.manage"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    what = "start each script in a new interpreter, rather than fork it from a warm one"
+    parser.addoption("--new-interpreters", action="store_true", help=what)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each processor: while one waits for an answer or a pause, the other works."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
@@ -96,11 +107,13 @@ def env_with_key(env: EnvFile, key: rsa.RSAPrivateKey) -> EnvFile:
 
 
 @pytest.fixture
-def run(sandbox: Sandbox, tmp_path: Path) -> Run:
+def run(sandbox: Sandbox, tmp_path: Path, pytestconfig: pytest.Config) -> Run:
     """Run a script against the sandbox: `run(STEP_3, "-o", "json", env={"SCOPES": "…"})`.
 
-    It works on the `.env` of the test unless `env_file` is None.
+    It works on the `.env` of the test unless `env_file` is None. Settings of Python itself
+    (`env={"PYTHONPATH": "…"}`), and `**more` for `subprocess.run`, take a new interpreter.
     """
+    forking = forked.possible() and not pytestconfig.getoption("--new-interpreters")
 
     def started(
         script: str,
@@ -111,8 +124,10 @@ def run(sandbox: Sandbox, tmp_path: Path) -> Run:
     ) -> subprocess.CompletedProcess[str]:
         where = [] if env_file is None else ["--env-file", env_file]
         environment = clean_environment(REQUESTS_CA_BUNDLE=str(sandbox.ca_file)) | dict(env or {})
-        settings = {"capture_output": True, "text": True, "timeout": 60, "cwd": tmp_path} | more
         full = command(script, *where, *arguments)
+        if forking and not more and not any(name.startswith("PYTHON") for name in env or {}):
+            return forked.run(full, environment, tmp_path, timeout=60)
+        settings = {"capture_output": True, "text": True, "timeout": 60, "cwd": tmp_path} | more
         return subprocess.run(full, env=environment, check=False, **settings)  # type: ignore[call-overload,no-any-return]  # keyword arguments as given
 
     return started

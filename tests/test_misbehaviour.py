@@ -132,18 +132,16 @@ AT_TIMES = OFTEN | {
 """Met by registering and by step 3 in each run of the tests; all the others in slow runs."""
 
 
-SHARE = 4
+SHARE = 1
 """Of the slow ones each request meets every fourth trouble, so each trouble every fourth
 request: all of both are met, in minutes."""
 
 
 def cases(requests: dict[str, tuple[str, int]], always: str = "") -> list[object]:
     found: list[object] = []
-    for row, (place, request) in enumerate(requests.items()):
-        for column, (name, trouble) in enumerate(TROUBLES.items()):
+    for place, request in requests.items():
+        for name, trouble in TROUBLES.items():
             seldom = name not in (AT_TIMES if place == always else OFTEN)
-            if seldom and (row + column) % SHARE:
-                continue
             marks = [pytest.mark.slow] if seldom else []
             found.append(pytest.param(place, request, trouble, id=f"{place}-{name}", marks=marks))
     return found
@@ -216,8 +214,10 @@ def test_a_first_run_of_step_2_survives_and_the_second_ends_with_one_app(
     code, _, stderr = bounded(run, STEP_2, trouble)
 
     sandbox.faults.clear()
-    wanted = DONE if place == "reading-roles" and trouble.code == REFUSED else None
-    assert code == (expected_code(place, trouble) if wanted is None else wanted), stderr
+    # A look at the roles may be refused; and an app without any is two bytes, which drip fast.
+    harmless = trouble.code == REFUSED or trouble is TROUBLES["drip-body"]
+    done = place == "reading-roles" and harmless
+    assert code == (DONE if done else expected_code(place, trouble)), stderr
     assert_whole(env_with_key, sandbox, before)
     assert len(sandbox.org.clients) <= 2
     again = run(STEP_2)
