@@ -98,11 +98,8 @@ def _make_sure_of_org(org: Org) -> None:
 
 
 def _check_ours(org: Org, app: ServiceApp, modulus: int, out: Console) -> None:
-    shown = app.shown
-    if shown.get("application_type") != "service":
-        _refuse(app, "is not a service app")
-    if shown.get("token_endpoint_auth_method") != "private_key_jwt":
-        _refuse(app, "does not authenticate with private_key_jwt")
+    if reason := service_app.of_another_kind(app):
+        _refuse(app, reason)
     held = app_key.keys_of(org, app)
     if not any(service_app.is_key(key, modulus) for key in held):
         _refuse(app, "does not hold the key in .env")

@@ -137,15 +137,22 @@ def is_key(jwk: Mapping[str, Any], modulus: int) -> bool:
 
 def unfit(org: Org, app: ServiceApp) -> str | None:
     """Why the app cannot be used in this flow, None if it can. Reads its status."""
-    if app.shown.get("application_type") != "service":
-        return "is not a service app"
-    if app.shown.get("token_endpoint_auth_method") != "private_key_jwt":
-        return "does not authenticate with private_key_jwt"
+    if reason := of_another_kind(app):
+        return reason
     if app.shown.get("jwks_uri"):
         return "takes its keys from a jwks_uri"
     doing = f"reading the status of the app {app.id}"
     status = body_of(doing, org.get(doing, app.api_path), dict).get("status", "ACTIVE")
     return None if status == "ACTIVE" else "is deactivated"
+
+
+def of_another_kind(app: ServiceApp) -> str | None:
+    """Why the app is none of the kind that step 2 registers, None if it is one."""
+    if app.shown.get("application_type") != "service":
+        return "is not a service app"
+    if app.shown.get("token_endpoint_auth_method") != "private_key_jwt":
+        return "does not authenticate with private_key_jwt"
+    return None
 
 
 def _may_hide_keys(shown: Mapping[str, Any]) -> bool:

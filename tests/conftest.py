@@ -6,15 +6,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import forked
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
+from joserfc.jwk import RSAKey
 
 from pkj import key_settings, keys
 from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
+from pkj.sandbox.state import Client
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP_1, STEP_2, STEP_3 = "generate_keys.py", "create_okta_service_app.py", "get_access_token.py"
@@ -104,6 +107,40 @@ def env_with_key(env: EnvFile, key: rsa.RSAPrivateKey) -> EnvFile:
     """The same after step 1."""
     env.write(**key_settings.of_new_key(key))
     return env
+
+
+def public_jwk(key: rsa.RSAPrivateKey) -> dict[str, Any]:
+    """By a second JOSE library, with its thumbprint as kid, as step 2 registers it."""
+    jwk = RSAKey.import_key(key.public_key())
+    return dict(jwk.as_dict(private=False)) | {"kid": jwk.thumbprint()}
+
+
+def plant(
+    sandbox: Sandbox,
+    env: EnvFile,
+    key: rsa.RSAPrivateKey,
+    scopes: str = SCOPES,
+    **changes: object,
+) -> Client:
+    """An app that trusts the key and has the scopes, its id in `.env`; no process is spent."""
+    client = sandbox.org.add_client("Planted", [public_jwk(key)], **changes)
+    client.grants.update({s: {"scopeId": s, "status": "ACTIVE"} for s in scopes.split()})
+    env.write(CLIENT_ID=client.id)
+    return client
+
+
+@pytest.fixture
+def app(env_with_key: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Client:
+    """What steps 1 and 2 leave behind, here and at the org."""
+    return plant(sandbox, env_with_key, key)
+
+
+@pytest.fixture
+def bound(app: Client, env_with_key: EnvFile) -> Client:
+    """The app requires DPoP, and the `.env` says so."""
+    app.dpop_bound = True
+    env_with_key.write(DPOP="true")
+    return app
 
 
 @pytest.fixture

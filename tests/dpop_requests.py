@@ -1,4 +1,4 @@
-"""Planted apps, and what a second JOSE library reads in the requests that a sandbox has seen."""
+"""What a second JOSE library reads in the requests that a sandbox has seen."""
 
 import copy
 import json
@@ -7,15 +7,12 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import requests
-from conftest import SCOPES, EnvFile
-from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jws, jwt
-from joserfc.jwk import ECKey, RSAKey
+from joserfc.jwk import ECKey
 
 from pkj.sandbox.exchange import Answer
 from pkj.sandbox.faults import Fault, patch
 from pkj.sandbox.server import Sandbox
-from pkj.sandbox.state import Client
 from pkj.sandbox.wire import Action
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
@@ -26,20 +23,6 @@ NEEDS_NONCE = "Authorization server requires nonce in DPoP proof."
 BARE, PROOF, NONCE = "no proof", "a proof", "a proof with the nonce"
 
 Body = dict[str, Any]
-
-
-def public_jwk(key: rsa.RSAPrivateKey) -> dict[str, Any]:
-    """With its thumbprint as kid, as step 2 registers it."""
-    jwk = RSAKey.import_key(key.public_key())
-    return dict(jwk.as_dict(private=False)) | {"kid": jwk.thumbprint()}
-
-
-def plant(sandbox: Sandbox, key: rsa.RSAPrivateKey, env: EnvFile, scopes: str = SCOPES) -> Client:
-    """An app that trusts our key and has the scopes, its id in `.env`; no process is spent."""
-    client = sandbox.org.add_client("Planted", [public_jwk(key)])
-    client.grants.update({scope: {} for scope in scopes.split()})
-    env.write(CLIENT_ID=client.id)
-    return client
 
 
 def header_of(proof: str) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 from conftest import STEP_3, EnvFile, Run
-from cryptography.hazmat.primitives.asymmetric import rsa
-from dpop_requests import bare_claims, claims_of, plant
+from dpop_requests import bare_claims, claims_of
 
 from pkj.errors import WrongUsage
 from pkj.request_target import check_usage
@@ -19,19 +18,6 @@ from pkj.sandbox.wrong_answers import echo, html, rate_limit, redirect, status
 
 USERS = "/api/v1/users?limit=1"
 GET = "GET /api/v1/"
-
-
-@pytest.fixture
-def app(env_with_key: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Client:
-    return plant(sandbox, key, env_with_key)
-
-
-@pytest.fixture
-def bound(app: Client, env_with_key: EnvFile) -> Client:
-    """The app requires DPoP, and the `.env` says so."""
-    app.dpop_bound = True
-    env_with_key.write(DPOP="true")
-    return app
 
 
 def calls_in(sandbox: Sandbox) -> list[Request]:

@@ -4,8 +4,7 @@ import time
 
 import pytest
 from conftest import STEP_3, EnvFile, Run
-from cryptography.hazmat.primitives.asymmetric import rsa
-from dpop_requests import claims_of, plant, told_by
+from dpop_requests import claims_of, told_by
 
 from pkj.sandbox.exchange import Request, management_refusal, oauth_refusal
 from pkj.sandbox.faults import Fault
@@ -17,19 +16,6 @@ from pkj.sandbox.wrong_answers import status
 USERS = "/api/v1/users?limit=1"
 GET = "GET /api/v1/"
 CHALLENGE = 'DPoP error="use_dpop_nonce", error_description="Resource server requires nonce"'
-
-
-@pytest.fixture
-def app(env_with_key: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Client:
-    return plant(sandbox, key, env_with_key)
-
-
-@pytest.fixture
-def bound(app: Client, env_with_key: EnvFile) -> Client:
-    """The app requires DPoP, and the `.env` says so."""
-    app.dpop_bound = True
-    env_with_key.write(DPOP="true")
-    return app
 
 
 def calls_in(sandbox: Sandbox) -> list[Request]:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable
 
 import pytest
-from conftest import STEP_2, EnvFile, Run
+from conftest import STEP_2, EnvFile, Run, plant, public_jwk
 from cryptography.hazmat.primitives.asymmetric import rsa
-from dpop_requests import Body, of_the_app, plant, public_jwk
+from dpop_requests import Body, of_the_app
 
 from pkj.sandbox.exchange import management_refusal
 from pkj.sandbox.faults import Fault, reset_after
@@ -24,7 +24,7 @@ FLAG = "dpop_bound_access_tokens"
 @pytest.fixture
 def app(env_with_key: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Client:
     """An app of ours with no grants yet, and things of other people's in it."""
-    client = plant(sandbox, key, env_with_key, scopes="")
+    client = plant(sandbox, env_with_key, key, scopes="")
     env_with_key.write(KEY_ID=public_jwk(key)["kid"])
     client.sections["settings"]["notes"] = {"admin": "keep", "enduser": "ümläut \u2028 <&>"}
     client.sections["oauth_settings"]["something_new"] = {"deep": [1, 2.5, None, True, {"x": ""}]}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import requests
 from conftest import STEP_3, EnvFile, Run, clean_environment
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from dpop_requests import (
     NONCE,
     PROOF,
@@ -19,7 +19,6 @@ from dpop_requests import (
     header_of,
     headers_in,
     kinds_in,
-    plant,
     proofs_in,
 )
 from joserfc import jwt
@@ -31,19 +30,6 @@ from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
 
 GET_USERS = ("-o", "header", "--for", "GET")
-
-
-@pytest.fixture
-def app(env_with_key: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Client:
-    return plant(sandbox, key, env_with_key)
-
-
-@pytest.fixture
-def bound(app: Client, env_with_key: EnvFile) -> Client:
-    """The app requires DPoP, and the `.env` says so."""
-    app.dpop_bound = True
-    env_with_key.write(DPOP="true")
-    return app
 
 
 @pytest.fixture

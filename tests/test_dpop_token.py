@@ -10,7 +10,6 @@ from email.utils import formatdate
 
 import pytest
 from conftest import ROOT, STEP_3, EnvFile, Run, clean_environment
-from cryptography.hazmat.primitives.asymmetric import rsa
 from dpop_requests import (
     BARE,
     FUTURE,
@@ -25,7 +24,6 @@ from dpop_requests import (
     claims_of,
     headers_in,
     kinds_in,
-    plant,
     proofs_in,
     told_by,
 )
@@ -40,19 +38,6 @@ from pkj.sandbox.wrong_answers import status
 CURE = "create_okta_service_app.py"
 DONE = "expires in 3600 seconds"
 FIRST_TRY = "DPOP=true saves the first try"
-
-
-@pytest.fixture
-def app(env_with_key: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Client:
-    return plant(sandbox, key, env_with_key)
-
-
-@pytest.fixture
-def bound(app: Client, env_with_key: EnvFile) -> Client:
-    """The app requires DPoP, and the `.env` says so."""
-    app.dpop_bound = True
-    env_with_key.write(DPOP="true")
-    return app
 
 
 # What DPOP says

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 import requests
-from conftest import SCOPES, STEP_3, EnvFile, Run
+from conftest import SCOPES, STEP_3, EnvFile, Run, public_jwk
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jws, jwt
@@ -29,23 +29,6 @@ DOING = "asking for a token for "
 def pem(key: rsa.RSAPrivateKey) -> str:
     form, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, form, plain).decode()
-
-
-def public_jwk(key: rsa.RSAPrivateKey) -> RSAKey:
-    """By a second JOSE library."""
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    jwk: RSAKey = RSAKey.import_key(key.public_key().public_bytes(serialization.Encoding.PEM, form))
-    return jwk
-
-
-@pytest.fixture
-def app(env_with_key: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Client:
-    """An app that trusts our key, planted, and its id in the `.env`; no process is spent on it."""
-    jwk = public_jwk(key)
-    client = sandbox.org.add_client("Planted", [dict(jwk.as_dict()) | {"kid": jwk.thumbprint()}])
-    client.grants.update({scope: {} for scope in SCOPES.split()})
-    env_with_key.write(CLIENT_ID=client.id)
-    return client
 
 
 @pytest.fixture
@@ -70,7 +53,8 @@ def header_of(sandbox: Sandbox) -> dict[str, Any]:
 
 def assertion_of(sandbox: Sandbox, key: rsa.RSAPrivateKey) -> jwt.Token:
     """The last assertion, verified by a second JOSE library."""
-    return jwt.decode(form_of(sandbox)["client_assertion"], public_jwk(key), algorithms=["RS256"])
+    signed, trusted = form_of(sandbox)["client_assertion"], RSAKey.import_key(public_jwk(key))
+    return jwt.decode(signed, trusted, algorithms=["RS256"])
 
 
 def without(name: str, members: Mapping[str, object] | None = None) -> Action:
@@ -121,9 +105,8 @@ def test_the_request_is_the_form_of_the_contract_and_counts_once(
     assert assertion.claims == {"iss": client_id, "sub": client_id, "aud": aud}
     assert began + 300 <= exp <= time.time() + 300
     earlier = form_of(sandbox, -2)["client_assertion"]
-    assert jwt.decode(earlier, public_jwk(key)).claims["jti"] != jti
-    kid = public_jwk(key).thumbprint()
-    assert assertion.header == {"alg": "RS256", "typ": "JWT", "kid": kid}
+    assert jwt.decode(earlier, RSAKey.import_key(public_jwk(key))).claims["jti"] != jti
+    assert assertion.header == {"alg": "RS256", "typ": "JWT", "kid": public_jwk(key)["kid"]}
     again = direct.post(aud, data=form, timeout=30)
     assert (again.status_code, again.json()["error"]) == (401, "invalid_client")
     assert "already been used" in again.json()["error_description"]
@@ -190,7 +173,7 @@ def test_the_kid_of_the_file_goes_with_a_key_of_the_environment_only_if_it_is_it
     other_key: rsa.RSAPrivateKey,
 ) -> None:
     used = key if same else other_key
-    app.keys[0] |= public_jwk(used).as_dict()
+    app.keys[0]["n"] = public_jwk(used)["n"]
 
     result = run(STEP_3, "-o", "token", env={"PRIVATE_KEY": pem(used)})
 

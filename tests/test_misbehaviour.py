@@ -13,10 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
-from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run, clean_environment, command
+from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run, clean_environment, command, public_jwk
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pkj import keys
 from pkj.sandbox.exchange import Answer
 from pkj.sandbox.faults import (
     Fault,
@@ -158,15 +157,10 @@ def expected_code(place: str, trouble: Trouble) -> int:
     return trouble.code
 
 
-def jwk_of(key: rsa.RSAPrivateKey) -> dict[str, str]:
-    modulus = keys.modulus(key)
-    return keys.jwk(modulus, keys.thumbprint(modulus))
-
-
 @pytest.fixture
 def earlier_app(env_with_key: EnvFile, sandbox: Sandbox, other_key: rsa.RSAPrivateKey) -> Client:
     """An app that lacks our key, a scope, a role and DPoP, and has another of each."""
-    client = sandbox.org.add_client("Planted", [jwk_of(other_key)])
+    client = sandbox.org.add_client("Planted", [public_jwk(other_key)])
     client.grants["okta.logs.read"] = {"scopeId": "okta.logs.read", "status": "ACTIVE"}
     client.roles["REPORT_ADMIN"] = {"type": "REPORT_ADMIN"}
     settings = {"ADMIN_ROLES": "READ_ONLY_ADMIN", "DPOP": "true", "SCOPES": "okta.users.read"}
@@ -206,7 +200,7 @@ def test_a_first_run_of_step_2_survives_and_the_second_ends_with_one_app(
     sandbox: Sandbox,
     other_key: rsa.RSAPrivateKey,
 ) -> None:
-    stranger = sandbox.org.add_client("Somebody else's", [jwk_of(other_key)])
+    stranger = sandbox.org.add_client("Somebody else's", [public_jwk(other_key)])
     before = env_with_key.values()
     line, skip = request_line
     sandbox.faults.add(Fault(line, trouble.make(), skip=skip, times=None))
@@ -254,19 +248,11 @@ def test_a_later_run_of_step_2_survives_and_the_next_completes_the_app(
     assert again.returncode == 0, again.stderr
     assert list(sandbox.org.clients) == [earlier_app.id]
     moduli = {key["n"] for key in earlier_app.keys}
-    assert moduli == {env_with_key["MODULUS"], jwk_of(other_key)["n"]}
+    assert moduli == {env_with_key["MODULUS"], public_jwk(other_key)["n"]}
     assert set(earlier_app.grants) == {"okta.logs.read", "okta.users.read"}
     assert set(earlier_app.roles) == {"REPORT_ADMIN", "READ_ONLY_ADMIN"}
     assert earlier_app.dpop_bound
     assert earlier_app.status == "ACTIVE"
-
-
-@pytest.fixture
-def app(env_with_key: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Client:
-    client = sandbox.org.add_client("Planted", [jwk_of(key)])
-    client.grants.update({scope: {} for scope in SCOPES.split()})
-    env_with_key.write(CLIENT_ID=client.id)
-    return client
 
 
 @pytest.mark.parametrize(
@@ -303,7 +289,7 @@ def test_the_requests_that_are_met_are_all_the_requests_there_are(
         assert len([request for request in told if request.startswith(line)]) > skip, line
 
     client = sandbox.org.clients[env_with_key["CLIENT_ID"] or ""]
-    client.keys[0] |= jwk_of(other_key)
+    client.keys[0] |= public_jwk(other_key)
     env_with_key.write(SCOPES="okta.logs.read", ADMIN_ROLES="READ_ONLY_ADMIN", DPOP="true")
     sandbox.seen.clear()
     later = run(STEP_2)

@@ -10,10 +10,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote_plus
 
 import pytest
-from conftest import SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment, command
+from conftest import STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment, command
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pkj import key_settings, keys, okta
+from pkj import key_settings, okta
 from pkj.access_token import Token
 from pkj.answers import Answer as ClientAnswer
 from pkj.env import Env
@@ -29,20 +29,6 @@ from pkj.token_request import Client as TokenClient
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 SHORTEST = 12
 """Characters of a secret that are one too many."""
-
-
-def planted(sandbox: Sandbox, env: EnvFile, key: rsa.RSAPrivateKey, **changes: object) -> Client:
-    modulus = keys.modulus(key)
-    jwk = keys.jwk(modulus, keys.thumbprint(modulus))
-    client = sandbox.org.add_client("Planted", [jwk], **changes)
-    client.grants.update({s: {"scopeId": s, "status": "ACTIVE"} for s in SCOPES.split()})
-    env.write(CLIENT_ID=client.id)
-    return client
-
-
-@pytest.fixture
-def app(env_with_key: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Client:
-    return planted(sandbox, env_with_key, key)
 
 
 def signed(sandbox: Sandbox) -> list[str]:

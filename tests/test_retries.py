@@ -12,14 +12,11 @@ from urllib.parse import parse_qs
 import jwt
 import pytest
 from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run, clean_environment, command
-from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pkj import keys
 from pkj.sandbox import faults
 from pkj.sandbox.exchange import Answer, management_refusal, oauth_refusal
 from pkj.sandbox.faults import Fault, patch, reset_after, reset_before, truncate
 from pkj.sandbox.server import Sandbox
-from pkj.sandbox.state import Client
 from pkj.sandbox.wire import Action
 from pkj.sandbox.wrong_answers import PROXY_PAGE, html, rate_limit, status
 
@@ -29,15 +26,6 @@ REGISTER = "POST /oauth2/v1/clients"
 EXPIRED = "The client_assertion token is expired."
 HOUR, DAY = 3600, 86400
 SLOW = pytest.mark.slow
-
-
-@pytest.fixture
-def app(env_with_key: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Client:
-    modulus = keys.modulus(key)
-    client = sandbox.org.add_client("Planted", [keys.jwk(modulus, keys.thumbprint(modulus))])
-    client.grants.update({scope: {"scopeId": scope} for scope in SCOPES.split()})
-    env_with_key.write(CLIENT_ID=client.id)
-    return client
 
 
 def jtis(sandbox: Sandbox) -> list[str]:
