@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from pkj import causes, clock, instead
@@ -51,8 +51,7 @@ class Answer:
             raise ValueError("nested too deeply") from cause
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """What Okta said, in either of its shapes."""
 
     code: str

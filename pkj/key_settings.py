@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -11,8 +12,7 @@ from pkj.env import Env
 from pkj.errors import WrongHere
 
 
-@dataclass(frozen=True)
-class PublicKey:
+class PublicKey(NamedTuple):
     """What is registered: the modulus, and the kid it is registered under.
 
     `unsaved` are the settings that were derived and are not in the file yet; `unchanged` is

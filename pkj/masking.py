@@ -23,7 +23,9 @@ USER_INFO = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
     """`text` without the `secrets` in any form a server may echo, nor any key or signed token."""
-    for form in sorted(chain.from_iterable(map(_forms, secrets)), key=len, reverse=True):
+    # No form of a secret is shorter than itself. To compile a private key costs 20 ms.
+    fitting = (secret for secret in secrets if len(secret.strip()) <= len(text))
+    for form in sorted(chain.from_iterable(map(_forms, fitting)), key=len, reverse=True):
         text = re.sub(re.escape(form), MASK, text, flags=re.IGNORECASE)
     for pattern in (PRIVATE_PEM, SIGNED, USER_INFO):
         text = pattern.sub(MASK, text)

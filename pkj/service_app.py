@@ -3,8 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pkj import keys
@@ -20,8 +19,7 @@ LARGEST_PAGE = 200
 """Of a list of clients (developer.okta.com/docs/api/openapi/okta-oauth/oauth/tag/Client)."""
 
 
-@dataclass(frozen=True)
-class ServiceApp:
+class ServiceApp(NamedTuple):
     """An app as Okta describes it in `shown`; `new` says that this run registered it."""
 
     id: str

@@ -2,8 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
@@ -25,8 +24,7 @@ PROOF_IS_MISSING = "header is missing"
 """Of Okta's descriptions under invalid_dpop_proof."""
 
 
-@dataclass(frozen=True)
-class Client:
+class Client(NamedTuple):
     """Who asks: the app's id, its private key, and the kid the app knows the key by, if any."""
 
     id: str
