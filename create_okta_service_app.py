@@ -32,7 +32,7 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
         org_settings,
         scopes,
     )
-    from pkj.errors import raise_together
+    from pkj.errors import gathered
 
     have = env.require("OKTA_URL", "API_KEY", "SCOPES", "MODULUS or PRIVATE_KEY")
     wanted, roles = scopes.read(have["SCOPES"]), admin_roles.read(env.stored("ADMIN_ROLES"))
@@ -52,9 +52,9 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
     key_settings.save_public(env, public, kid, out)
     app_dpop.converge(org, app, bound, out)
     out.heading("Scopes granted:")
-    refused = grants.converge(org, app, wanted, out)
-    refused += admin_roles.converge(org, app, roles, out)
-    raise_together("Okta refused a part of it", refused)
+    with gathered("Okta refused a part of it") as refused:
+        grants.converge(org, app, wanted, out, refused)
+        admin_roles.converge(org, app, roles, out, refused)
 
 
 def step(env: console.Env, options: console.Namespace, out: console.Console) -> None:

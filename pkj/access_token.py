@@ -11,6 +11,9 @@ from pkj.proof import Prover
 HEADER_TEXT = re.compile(r"[!-~]+")
 """What an access token is made of (RFC 6749 appendix A.12)."""
 
+CENTURIES = 10**10
+"""Seconds, some three hundred years."""
+
 
 @dataclass(frozen=True)
 class Token:
@@ -40,9 +43,11 @@ class Token:
 
     @property
     def expires_in(self) -> int | None:
-        """Seconds; None where the server does not say."""
+        """Seconds; None where the server does not say, or what nobody can mean."""
         seconds = self.response.get("expires_in")
-        return seconds if isinstance(seconds, int) and not isinstance(seconds, bool) else None
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+            return None
+        return int(seconds) if 0 <= seconds < CENTURIES else None
 
     def headers(self, method: str, url: str) -> dict[str, str]:
         """What one request needs: Authorization, and a proof of its own if the token is bound."""

@@ -30,52 +30,50 @@ def read(text: str | None) -> list[str]:
     return roles
 
 
-def converge(org: Org, app: ServiceApp, roles: Sequence[str], out: Console) -> list[OktaRefused]:
-    """Assign the roles that the app lacks; returns the refusals.
+def converge(
+    org: Org, app: ServiceApp, roles: Sequence[str], out: Console, refused: list[OktaRefused]
+) -> None:
+    """Assign the roles that the app lacks; refusals go to `refused`.
 
-    Roles beyond `roles` are named and left alone. Raises OktaRefused, NoUsableAnswer.
+    Roles beyond `roles` are named and left alone. Raises NoUsableAnswer.
     """
     if "SUPER_ADMIN" in roles:
         out.note("SUPER_ADMIN lets whoever holds the key do everything in the org")
-    held = _held(org, app, needed=bool(roles))
-    if held is None:
-        return []
+    try:
+        held = _held(org, app)
+    except OktaRefused as error:
+        refused.extend([error] if roles else [])
+        return
     if not roles and not held:
         out.note(NONE_YET)
     if beyond := sorted(set(held).difference(roles)):
         names = shortened(" ".join(beyond), 2000)
         out.note(f"the app has admin roles beyond ADMIN_ROLES, which stay: {names}")
-    refused = []
     for role in roles:
         if role not in held and not out.would(f"assign the role {role}"):
             try:
-                _assign(org, app, role)
+                _assign(org, app, role, out)
             except OktaRefused as error:
                 refused.append(error)
-            else:
-                out.note(f"the role {role} was assigned to the app {app.id}")
-    return refused
 
 
-def _held(org: Org, app: ServiceApp, *, needed: bool) -> list[str] | None:
-    """The role types of the app; None where they are not needed and may not be read."""
+def _held(org: Org, app: ServiceApp) -> list[str]:
+    """The role types of the app."""
     if not app.id:
         return []
     doing = f"reading the admin roles of the app {app.id}"
-    try:
-        listed = body_of(doing, org.get(doing, f"{app.client_path}/roles"), list)
-    except OktaRefused:
-        if needed:
-            raise
-        return None
+    listed = body_of(doing, org.get(doing, f"{app.client_path}/roles"), list)
     return [str(role.get("type")) for role in listed if isinstance(role, dict)]
 
 
-def _assign(org: Org, app: ServiceApp, role: str) -> None:
+def _assign(org: Org, app: ServiceApp, role: str, out: Console) -> None:
     """POST /oauth2/v1/clients/{id}/roles: 201 as recorded, 200 by the description."""
     doing = f"assigning the role {role}"
     try:
         body_of(doing, org.post(doing, f"{app.client_path}/roles", {"type": role}), dict)
     except OktaRefused as error:
-        if error.status != 409 and error.code != TAKEN:
+        if error.code != TAKEN:
             raise
+        out.note(f"the role {role} was there meanwhile")
+    else:
+        out.note(f"the role {role} was assigned to the app {app.id}")

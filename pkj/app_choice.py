@@ -1,6 +1,7 @@
 """Which app is ours: the one CLIENT_ID names, one that holds only our key, or a new one."""
 
 import time
+from collections.abc import Sequence
 
 from pkj import keys, service_app
 from pkj.app_key import keys_of
@@ -10,6 +11,9 @@ from pkj.key_settings import PublicKey
 from pkj.okta import Org
 from pkj.retries import PAUSES
 from pkj.service_app import ServiceApp
+
+SET_RIGHT = "set that right at Applications > the app"
+ANOTHER_KEY = "make another key with generate_keys.py --force"
 
 
 def find_or_register(
@@ -52,7 +56,7 @@ def _named(org: Org, client_id: str, out: Console) -> ServiceApp | None:
         out.note(f"the app {client_id} of CLIENT_ID is gone from {org.host}")
     elif reason := service_app.unfit(org, app):
         problem = f"the app {client_id} of CLIENT_ID {reason}; nothing was changed"
-        hint = "set that right at Applications > the app, or empty CLIENT_ID for a new app"
+        hint = f"{SET_RIGHT}, or empty CLIENT_ID and {ANOTHER_KEY} for a new app"
         raise WrongHere(problem, hint, setting="CLIENT_ID")
     return app
 
@@ -66,19 +70,23 @@ def _holder(org: Org, modulus: int, out: Console) -> ServiceApp | None:
     matches = list(service_app.search(org, modulus))
     if not matches:
         return None
-    reason = "there are several" if len(matches) > 1 else _doubt(org, matches[0])
-    if reason is None:
+    doubt = _doubt(org, matches)
+    if doubt is None:
         out.note(f"the app {matches[0].id} holds this key and no other")
         return matches[0]
+    reason, hint = doubt
     lines = [f"  {app.id}  {app.name}" for app in matches]
-    raise WrongHere(
-        "\n".join([f"apps with this key are in the org already, but {reason}:", *lines]),
-        "write CLIENT_ID= with the one that is yours into .env and run this again",
-    )
+    problem = "\n".join([f"apps with this key are in the org already, but {reason}:", *lines])
+    raise WrongHere(problem, hint)
 
 
-def _doubt(org: Org, app: ServiceApp) -> str | None:
-    if reason := service_app.unfit(org, app):
-        return f"this one {reason}"
-    held = keys_of(org, app)
-    return None if len(held) == 1 else "this one trusts other keys too"
+def _doubt(org: Org, matches: Sequence[ServiceApp]) -> tuple[str, str] | None:
+    """Why a person has to choose, and how; None for one app that is surely ours."""
+    choose = "write CLIENT_ID= with the one that is yours into .env and run this again"
+    if len(matches) > 1:
+        return "there are several", choose
+    if reason := service_app.unfit(org, matches[0]):
+        return f"this one {reason}", f"{SET_RIGHT}, delete it there, or {ANOTHER_KEY}"
+    if len(keys_of(org, matches[0])) > 1:
+        return "this one trusts other keys too", choose
+    return None

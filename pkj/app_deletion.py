@@ -30,7 +30,8 @@ def step(env: Env, options: Namespace, out: Console) -> None:
     have = env.require("OKTA_URL", "API_KEY", "MODULUS or PRIVATE_KEY")
     client_id = env.stored("CLIENT_ID")
     if client_id is None:
-        raise WrongHere(f"there is no CLIENT_ID in {env.path}: there is no app to delete")
+        problem = f"there is no CLIENT_ID in {env.path}: there is no app to delete"
+        raise WrongHere(problem, "if there is one all the same, put its client ID there")
     public = key_settings.public_key(env)
     org = org_settings.org(have, options, out.note)
 
@@ -60,7 +61,7 @@ def delete(org: Org, client_id: str, modulus: int, out: Console, *, confirmed: b
         f"this deletes the app {app.name} at {org.host}; type its client id {app.id} to go on:"
     )
     if not confirmed and out.ask(question) != app.id:
-        raise WrongHere("the client id was not typed; nothing was deleted")
+        raise WrongHere("the client id was not typed; nothing was deleted", "run this again")
     doing = f"deactivating the app {app.id}"
     body_of(doing, org.post(doing, f"{app.api_path}/lifecycle/deactivate"), dict)
     _delete(org, app)
@@ -74,7 +75,8 @@ class StillNamed:
 
     def __call__(self, stored: Mapping[str, str]) -> None:
         if stored.get("CLIENT_ID") != self._client_id:
-            raise WrongHere("CLIENT_ID was changed while this ran, and is left as it is")
+            problem = "CLIENT_ID was changed while this ran, and is left as it is"
+            raise WrongHere(problem, f"the app {self._client_id} is deleted; look at the new one")
 
 
 def _delete(org: Org, app: ServiceApp) -> None:
@@ -104,7 +106,7 @@ def _check_ours(org: Org, app: ServiceApp, modulus: int, out: Console) -> None:
     if not any(service_app.is_key(key, modulus) for key in held):
         _refuse(app, "does not hold the key in .env")
     if others := app_key.names_of_others(held, modulus):
-        out.note(f"the app trusts other keys too, which will work no more: {others}")
+        out.note(f"the app trusts other keys too, which will stop working: {others}")
 
 
 def _refuse(app: ServiceApp, reason: str) -> NoReturn:

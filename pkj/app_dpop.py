@@ -42,7 +42,7 @@ def converge(org: Org, app: ServiceApp, wanted: bool | None, out: Console) -> No
     put = body_of(doing, org.put(doing, app.api_path, body), dict)
     if bool(_oauth_client(doing, put).get(FLAG)) != wanted:
         raise NoUsableAnswer(f"{doing}: Okta did not change it", f"change it at {ADMIN_BOX}")
-    out.note(f"the app {app.id} {'now requires DPoP' if wanted else 'requires DPoP no more'}")
+    out.note(f"the app {app.id} {'now' if wanted else 'no longer'} requires DPoP")
 
 
 def _oauth_client(doing: str, body: dict[str, Any]) -> dict[str, Any]:

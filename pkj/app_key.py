@@ -7,6 +7,7 @@ from pkj import keys
 from pkj.answers import body_of
 from pkj.console import Console
 from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.instead import CURES, OTHER_ANSWER
 from pkj.key_settings import PublicKey
 from pkj.masking import shortened
 from pkj.okta import Org
@@ -37,7 +38,9 @@ def converge(org: Org, app: ServiceApp, public: PublicKey, out: Console) -> str 
         problem = f"the key in .env is INACTIVE at the app {app.id}"
         raise OktaRefused(problem, f"activate it at {WHERE}, or make another with step 1 --force")
     kid = active[0].get("kid")
-    return storable("the kid", kid) if isinstance(kid, str) and kid else None
+    if not isinstance(kid, str) or not kid:
+        return None
+    return storable(f"reading the keys of the app {app.id}", "the kid", kid)
 
 
 def keys_of(org: Org, app: ServiceApp, *, encryption_too: bool = False) -> list[Key]:
@@ -51,7 +54,8 @@ def keys_of(org: Org, app: ServiceApp, *, encryption_too: bool = False) -> list[
     for name in ("jwks", "keys"):
         listed = listed.get(name, listed) if isinstance(listed, dict) else listed
     if not isinstance(listed, list):
-        raise NoUsableAnswer(f"{doing}: expected a list of keys from {org.host}")
+        problem = f"{doing}: expected a list of keys from {org.host}"
+        raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
     found = [key for key in listed if isinstance(key, dict)]
     return [key for key in found if encryption_too or key.get("use") != "enc"]
 

@@ -49,7 +49,10 @@ class Console:
     def ask(self, question: str) -> str:
         """The line that a person types in reply."""
         self.note(question)
-        return sys.stdin.readline().strip()
+        try:
+            return sys.stdin.readline().strip()
+        except UnicodeDecodeError:  # keys that are no letters of the terminal's encoding
+            return ""
 
     def heading(self, text: str) -> None:
         """The head of a block of the customer's text, with the blank lines around it."""
@@ -123,7 +126,7 @@ def run(step: Step, doc: str, add_options: AddOptions) -> NoReturn:
         out.note("interrupted")
         code = INTERRUPTED
     if out.failure and code == 0:
-        out.note(f"error: {out.failure}")
+        out.complain(WrongHere(out.failure, "the work is done; see where the output goes to"))
         code = WrongHere.exit_code
     sys.exit(code)
 
@@ -160,10 +163,14 @@ def _run(step: Step, doc: str, add_options: AddOptions, out: Console) -> int:
 
 
 def _origin(error: PkjError, env: Env | None) -> str:
-    setting = error.setting if isinstance(error, WrongHere) else ""
-    if env is None or not setting or not env.is_from_environment(setting):
+    import re
+
+    told = {getattr(error, "setting", ""), *re.findall(r"[A-Z_]+", f"{error} {error.hint}")}
+    names = sorted(told & env.from_environment) if env else []
+    if env is None or not names:
         return ""
-    return f" ({setting} comes from the environment, which wins over {env.path})"
+    come = "comes" if len(names) == 1 else "come"
+    return f" ({' and '.join(names)} {come} from the environment, which wins over {env.path})"
 
 
 def _env(path: Path | None, out: Console) -> Env:

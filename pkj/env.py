@@ -23,6 +23,8 @@ WHO_WRITES = {
 }
 """Every name in `.env`, and where its value comes from."""
 
+OPEN_QUOTE = "most often a quote is not closed there"
+
 
 def unchecked(stored: Mapping[str, str]) -> None:
     """A `check` for `Env.save` that lets everything pass."""
@@ -45,6 +47,8 @@ class Env:
     ) -> None:
         self.path, self._environ, self._note, self._explicit = path, environ, note, explicit
         self._values: dict[str, str] | None = None
+        self.from_environment: set[str] = set()
+        """Names whose value was asked for and came from there."""
 
     def stored(self, name: str) -> str | None:
         """The value in the file, whatever the environment says."""
@@ -55,7 +59,10 @@ class Env:
         return self._stored()
 
     def get(self, name: str) -> str | None:
-        return self._environ.get(name) or self.stored(name)
+        if value := self._environ.get(name):
+            self.from_environment.add(name)
+            return value
+        return self.stored(name)
 
     def is_from_environment(self, name: str) -> bool:
         return bool(self._environ.get(name))
@@ -72,6 +79,8 @@ class Env:
         missing = [group for group in wanted if not found.keys() & set(group)]
         if missing:
             lines = [f"  {' or '.join(group)}: {WHO_WRITES[group[0]]}" for group in missing]
+            if line := env_text.unreadable_line(env_file.read_text(self.path) or ""):
+                lines.append(f"line {line} of the file is not an assignment: {OPEN_QUOTE}")
             raise WrongHere(
                 "\n".join(["settings are missing:", *lines]),
                 f"write them to {self.path}, or run the step that does",
@@ -121,7 +130,7 @@ class Env:
         if env_text.read(new) != {**stored, **values}:
             line = env_text.unreadable_line(text)
             problem = f"{self.path} cannot be changed safely: line {line} is not an assignment"
-            raise WrongHere(problem, "most often a quote is not closed there; mend that line")
+            raise WrongHere(problem, f"{OPEN_QUOTE}; mend that line")
         return new
 
     def _warn_of_shadows(self, values: Mapping[str, str]) -> None:

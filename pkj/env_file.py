@@ -19,6 +19,8 @@ TEMPORARY = ".env.pkj-"
 
 LOCK_SECONDS = 10.0
 
+READ_HINT = "see what --env-file names, and who may read it"
+WRITE_HINT = "see what --env-file names, and who may write to its folder"
 BUSY_HINT = (
     "a file that is mounted by itself (a container's bind mount) cannot be replaced: "
     "mount its folder, or name another file with --env-file"
@@ -35,7 +37,7 @@ def read_text(path: Path) -> str | None:
     try:
         with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise WrongHere(f"{path} is not a regular file")
+                raise WrongHere(f"{path} is not a regular file", "name another with --env-file")
             return file.read().decode("utf-8")
     except FileNotFoundError:
         return None
@@ -43,7 +45,7 @@ def read_text(path: Path) -> str | None:
         problem = f"{path} is not UTF-8 text (byte {cause.start})"
         raise WrongHere(problem, "save it as UTF-8 and run this again") from cause
     except OSError as cause:
-        raise WrongHere(f"{path} cannot be read: {cause.strerror}") from cause
+        raise WrongHere(f"{path} cannot be read: {cause.strerror}", READ_HINT) from cause
 
 
 @contextlib.contextmanager
@@ -59,7 +61,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         folder = os.open(path.parent, os.O_RDONLY)
     except OSError as cause:
-        raise WrongHere(f"{path} cannot be written: {cause.strerror}") from cause
+        raise WrongHere(f"{path} cannot be written: {cause.strerror}", WRITE_HINT) from cause
     try:
         if _lock(folder, path):
             _remove_leftovers(path.parent)
@@ -78,7 +80,7 @@ def replace_text(path: Path, text: str) -> int | None:
         before = path.stat() if path.exists() else None
         _put(path, text.encode(), before)
     except OSError as cause:
-        hint = BUSY_HINT if cause.errno == errno.EBUSY else ""
+        hint = BUSY_HINT if cause.errno == errno.EBUSY else WRITE_HINT
         problem = f"{path} cannot be written: {cause.strerror}; it is as it was"
         raise WrongHere(problem, hint) from cause
     mode = stat.S_IMODE(before.st_mode) if before else 0o600
@@ -98,7 +100,7 @@ def keep_copy(path: Path, text: str) -> Path:
         _put(copy, text.encode(), None)
     except OSError as cause:
         problem = f"{copy} cannot be written: {cause.strerror}; nothing was changed"
-        raise WrongHere(problem) from cause
+        raise WrongHere(problem, WRITE_HINT) from cause
     return copy
 
 

@@ -1,6 +1,7 @@
 """What this toolkit raises on purpose: wrong here, Okta refused, no usable answer."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
@@ -82,8 +83,24 @@ class LostAnswer(NoUsableAnswer):
         self.in_time = in_time
 
 
-def raise_together(problem: str, refused: "list[OktaRefused]") -> None:
-    """Raise one OktaRefused that lists them all, each thing to do once; nothing for none."""
+@contextmanager
+def gathered(problem: str) -> Iterator[list[OktaRefused]]:
+    """A list for refusals that stop nothing, for a `with` block.
+
+    At its end they are raised as one OktaRefused, each thing to do once; or with the
+    NoUsableAnswer that ended the block early, as one of its kind.
+    """
+    refused: list[OktaRefused] = []
+    try:
+        yield refused
+    except NoUsableAnswer as error:
+        if not refused:
+            raise
+        raise NoUsableAnswer(*_listed(problem, [*refused, error])) from error
     if refused:
-        hints = dict.fromkeys(error.hint for error in refused if error.hint)
-        raise OktaRefused("\n  ".join([f"{problem}:", *map(str, refused)]), "\n".join(hints))
+        raise OktaRefused(*_listed(problem, refused))
+
+
+def _listed(problem: str, errors: Sequence[PkjError]) -> tuple[str, str]:
+    hints = dict.fromkeys(error.hint for error in errors if error.hint)
+    return "\n  ".join([f"{problem}:", *map(str, errors)]), "\n".join(hints)

@@ -10,28 +10,39 @@ from pkj.okta import Org
 from pkj.service_app import ServiceApp
 
 
-def converge(org: Org, app: ServiceApp, scopes: Sequence[str], out: Console) -> list[OktaRefused]:
-    """Grant what is missing of `scopes`, saying each granted one; returns the refusals.
+def converge(
+    org: Org, app: ServiceApp, scopes: Sequence[str], out: Console, refused: list[OktaRefused]
+) -> None:
+    """Grant what is missing of `scopes`, saying each granted one; refusals go to `refused`.
 
     A refused scope does not stop the others. Grants beyond `scopes` are named and left
     alone. Raises OktaRefused if the grants cannot be listed, NoUsableAnswer.
     """
     granted = set() if app.new else _granted(org, app)
-    refused = {}
-    for scope in scopes:
-        if scope in granted:
-            out.say(scope)
-        elif not out.would(f"grant {scope}"):
-            try:
-                new = _grant(org, app, scope)
-            except OktaRefused as error:
-                refused[scope] = error
-            else:
-                out.say(f"{scope} (new)" if new and not app.new else scope)
     if beyond := sorted(granted.difference(scopes)):
         names = shortened(" ".join(beyond), 2000)
         out.note(f"the app has grants beyond SCOPES, which stay: {names}")
-    return _still_refused(org, app, refused, out)
+    errors: dict[str, OktaRefused] = {}
+    try:
+        for scope in scopes:
+            if scope in granted:
+                out.say(scope)
+            elif not out.would(f"grant {scope}"):
+                _say_granted(org, app, scope, out, errors)
+        errors = _still_refused(org, app, errors, out)
+    finally:
+        refused.extend(errors.values())
+
+
+def _say_granted(
+    org: Org, app: ServiceApp, scope: str, out: Console, errors: dict[str, OktaRefused]
+) -> None:
+    try:
+        new = _grant(org, app, scope)
+    except OktaRefused as error:
+        errors[scope] = error
+    else:
+        out.say(f"{scope} (new)" if new and not app.new else scope)
 
 
 def _grant(org: Org, app: ServiceApp, scope: str) -> bool:
@@ -58,9 +69,12 @@ def _granted(org: Org, app: ServiceApp) -> set[str]:
 
 def _still_refused(
     org: Org, app: ServiceApp, refused: dict[str, OktaRefused], out: Console
-) -> list[OktaRefused]:
-    # What Okta says to a grant that exists is not documented: a second look tells.
-    granted = _granted(org, app) if refused else set()
+) -> dict[str, OktaRefused]:
+    # What Okta says to a grant that exists is not documented: a second look tells, if it may.
+    try:
+        granted = _granted(org, app) if refused else set()
+    except OktaRefused:
+        return refused
     for scope in granted.intersection(refused):
         out.say(scope)
-    return [error for scope, error in refused.items() if scope not in granted]
+    return {scope: error for scope, error in refused.items() if scope not in granted}

@@ -13,6 +13,7 @@ NO_CA_FILE = "no readable CA certificates"
 NO_NAME = "a name that does not resolve"
 NO_PROXY = "a proxy that gives no way"
 NO_CONNECTION = "no connection in time"
+NOBODY_THERE = "a refused connection"
 NO_ANSWER = "no answer in time"
 LOST = "a lost connection"
 
@@ -29,6 +30,7 @@ CURES = {
     NO_NAME: "check OKTA_URL, the network, and HTTPS_PROXY",
     NO_PROXY: "check HTTPS_PROXY, or name the host in NO_PROXY",
     NO_CONNECTION: "check the network and HTTPS_PROXY; --timeout waits longer",
+    NOBODY_THERE: "check OKTA_URL and HTTPS_PROXY: nothing listens there",
     NO_ANSWER: "run this again later; --timeout waits longer",
     LOST: "run this again; if it goes on, check the network",
 }

@@ -15,7 +15,7 @@ EXPONENT_BASE64URL = "AQAB"
 LEAST_BITS = 2048
 """Okta refuses shorter RSA keys (release notes 2020.06)."""
 
-NEW_KEY = "run `python generate_keys.py` for a key of your own"
+NEW_KEY = "put the right key back, or make another with `python generate_keys.py --force`"
 
 
 def generate(bits: int) -> rsa.RSAPrivateKey:

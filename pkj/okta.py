@@ -81,7 +81,8 @@ class Org:
             if following is None:
                 break
             path = following
-        raise NoUsableAnswer(f"{doing}: the pages lead back to one another or nowhere")
+        problem = f"{doing}: the pages lead back to one another or nowhere"
+        raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
 
     def metadata(self, doing: str, path: str) -> Answer:
         """GET what anybody may read; no API token is sent."""

@@ -19,6 +19,10 @@ def org(settings: Mapping[str, str], options: Namespace, note: Callable[[str], N
 def api_key(text: str) -> str:
     """API_KEY as it goes into a header; its `SSWS ` prefix is ours to write. Raises WrongHere."""
     key = text.removeprefix("SSWS ")
+    if re.fullmatch(r"{.*}|<.*>", key):
+        problem = "API_KEY still has the placeholder in it"
+        hint = "make a token at Security > API > Tokens, and put it there"
+        raise WrongHere(problem, hint, setting="API_KEY")
     if not re.fullmatch(r"[!-~]+", key):
         problem = "API_KEY has characters in it that no API token has"
         hint = "copy it again, in one line and without blanks"

@@ -45,7 +45,7 @@ def normal(text: str) -> str:
 
 def _host(parts: SplitResult) -> str:
     if parts.scheme != "https":
-        raise _wrong(f"begins with {parts.scheme}://: only https:// is spoken here")
+        raise _wrong(f"begins with {parts.scheme}://: only https:// works")
     if "@" in parts.netloc:
         raise _wrong("has a user name or password in it")
     host = (parts.hostname or "").lower().removesuffix(".")

@@ -42,7 +42,9 @@ class ServiceApp(NamedTuple):
     def as_json(self) -> str:
         """What Okta shows, without the client secret that a service app should not have."""
         masked = {"client_secret": "[secret]"} if self.shown.get("client_secret") else {}
-        return json.dumps({**self.shown, **masked}, indent=2, ensure_ascii=False)
+        text = json.dumps({**self.shown, **masked}, indent=2, ensure_ascii=False)
+        # What is not printable would be escaped on its way out, and not as JSON does it.
+        return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def client_path(client_id: str) -> str:
@@ -59,12 +61,12 @@ def client_id(text: str) -> str:
     raise WrongHere(problem, hint, setting="CLIENT_ID")
 
 
-def storable(what: str, text: str) -> str:
+def storable(doing: str, what: str, text: str) -> str:
     """`text` of a server, if it may stand in `.env`. Raises NoUsableAnswer."""
     if PLAIN.fullmatch(text):
         return text
     raise NoUsableAnswer(
-        f"{what} that came back has characters in it that .env must not hold",
+        f"{doing}: {what} that came back has characters in it that .env must not hold",
         "check that OKTA_URL is your Okta org",
     )
 
@@ -91,14 +93,8 @@ def register(org: Org, name: str, jwk: Mapping[str, str]) -> ServiceApp:
 def fetch(org: Org, client_id: str) -> ServiceApp | None:
     """The app of this id, None if the org has none. Raises OktaRefused, NoUsableAnswer."""
     doing = f"reading the app {client_id}"
-    try:
-        answer = org.get(doing, client_path(client_id))
-    except OktaRefused as error:
-        # Okta has answered both ways for an unknown id (contract of GET /oauth2/v1/clients/{id}).
-        if error.status == 404 or (error.status == 401 and error.code == "invalid_client"):
-            return None
-        raise
-    return _read(doing, body_of(doing, answer, dict), new=False)
+    shown = _shown(org, doing, client_id)
+    return None if shown is None else _read(doing, shown, new=False)
 
 
 def search(org: Org, modulus: int) -> Iterator[ServiceApp]:
@@ -111,11 +107,10 @@ def search(org: Org, modulus: int) -> Iterator[ServiceApp]:
         for shown in body_of(doing, page, list):
             if not isinstance(shown, dict):
                 continue
-            app: ServiceApp | None = _read(doing, shown, new=False)
-            if app and _may_hide_keys(shown):
-                app = fetch(org, app.id)
-            if app and any(is_key(key, modulus) for key in registered_keys(app.shown)):
-                yield app
+            if _may_hide_keys(shown):
+                shown = _shown(org, doing, text_in(doing, shown, "client_id")) or {}
+            if any(is_key(key, modulus) for key in registered_keys(shown)):
+                yield _read(doing, shown, new=False)
 
 
 def registered_keys(shown: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -155,9 +150,19 @@ def of_another_kind(app: ServiceApp) -> str | None:
 
 def _may_hide_keys(shown: Mapping[str, Any]) -> bool:
     uses_key = shown.get("token_endpoint_auth_method") in (None, "private_key_jwt")
-    return uses_key and "jwks" not in shown and not shown.get("jwks_uri")
+    return uses_key and not registered_keys(shown) and not shown.get("jwks_uri")
+
+
+def _shown(org: Org, doing: str, client_id: str) -> dict[str, Any] | None:
+    try:
+        return body_of(doing, org.get(doing, client_path(client_id)), dict)
+    except OktaRefused as error:
+        # Okta has answered both ways for an unknown id (contract of GET /oauth2/v1/clients/{id}).
+        if error.status == 404 or (error.status == 401 and error.code == "invalid_client"):
+            return None
+        raise
 
 
 def _read(doing: str, shown: dict[str, Any], *, new: bool) -> ServiceApp:
     client_id = text_in(doing, shown, "client_id")
-    return ServiceApp(storable("the client id", client_id), shown, new)
+    return ServiceApp(storable(doing, "the client id", client_id), shown, new)

@@ -54,6 +54,9 @@ def explained(doing: str, host: str, error: Exception) -> PkjError:
         return NoUsableAnswer(problem, hint[instead.OTHER_ANSWER])
     if MISSING_CA_FILE in str(error):
         return WrongHere(f"{doing}: {error}", hint[instead.NO_CA_FILE])
+    if isinstance(refused := _innermost(error, ConnectionRefusedError), ConnectionRefusedError):
+        problem = f"{doing}: {host} takes no connections: {refused.strerror}"
+        return LostAnswer(problem, hint[instead.NOBODY_THERE])
     if isinstance(error, LOST) or _is_of_the_socket(error):
         problem = f"{doing}: the connection to {host} was lost: {_innermost(error, OSError)}"
         return LostAnswer(problem, hint[instead.LOST])

@@ -1,6 +1,8 @@
 """What every script has in common: options, streams, interrupts, exit codes."""
 
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +24,7 @@ from conftest import (
     command,
 )
 
+from pkj.console import Console
 from pkj.sandbox.exchange import Answer
 from pkj.sandbox.faults import Fault, hang, patch
 from pkj.sandbox.server import Sandbox
@@ -278,3 +281,31 @@ def test_no_package_at_all_is_one_sentence(
     assert "the package dotenv is not installed" in result.stderr
     assert "Traceback" not in result.stderr
     assert env_with_key.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["serve", "demo"])
+def test_the_pretend_org_names_the_package_that_is_not_installed(
+    command: str, tmp_path: Path
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-S", "-m", "pkj.sandbox", command],
+        env=clean_environment(PYTHONPATH=str(tmp_path)),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.match(r"The package (jwt|requests|cryptography) is not installed: ", result.stderr)
+    assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(("typed", "read"), [(b"0oa1 \n", "0oa1"), (b"\xff\xfe\n", "")])
+def test_keys_that_are_no_text_are_no_answer(
+    typed: bytes, read: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), "utf-8"))
+
+    assert Console().ask("which?") == read

@@ -62,7 +62,7 @@ def shown_by(sandbox: Sandbox, app: Client) -> list[Body]:
     ("word", "before", "after", "said"),
     [
         pytest.param("true", False, True, "now requires DPoP", id="true_sets_it"),
-        pytest.param("false", True, False, "requires DPoP no more", id="false_lifts_it"),
+        pytest.param("false", True, False, "no longer requires DPoP", id="false_lifts_it"),
     ],
 )
 def test_the_flag_is_set_as_dpop_says_and_all_the_rest_goes_back_as_it_was_read(

@@ -724,6 +724,13 @@ def test_everything_missing_is_named_at_once_with_who_supplies_it(path: Path) ->
     assert str(path) in error.value.hint
 
 
+def test_a_quote_that_is_not_closed_is_pointed_out_where_something_is_missing(path: Path) -> None:
+    put(path, "# ours\nSCOPES='a\nPRIVATE_KEY='p'\n")
+
+    with pytest.raises(WrongHere, match=r"line 2 of the file is not an assignment: .* quote"):
+        Env(path, {}, print).require("PRIVATE_KEY")
+
+
 def test_what_is_required_comes_back_and_of_two_either_will_do(path: Path) -> None:
     put(path, "A=1\nPRIVATE_KEY=p\nOTHER=x\n")
     env = Env(path, {"A": "2"}, print)

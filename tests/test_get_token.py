@@ -148,6 +148,29 @@ def test_a_lifetime_that_okta_does_not_tell_is_not_made_up(run: Run, sandbox: Sa
     assert header.stdout.startswith("Authorization: Pretend ey")
 
 
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        pytest.param(3600.0, 3600, id="3600.0"),
+        pytest.param(int("9" * 4300), None, id="endless"),
+        pytest.param(-1, None, id="negative"),
+        pytest.param("3600", None, id="text"),
+        pytest.param(True, None, id="true"),
+    ],
+)
+@pytest.mark.usefixtures("app")
+def test_a_lifetime_is_a_number_of_seconds_that_somebody_can_mean(
+    seconds: object, told: int | None, run: Run, sandbox: Sandbox
+) -> None:
+    sandbox.faults.add(Fault(TOKEN, without("expires_in", {"expires_in": seconds}), times=None))
+
+    whole, text = (run(STEP_3, "-o", form) for form in ("json", "text"))
+
+    assert [whole.returncode, text.returncode] == [0, 0], whole.stderr
+    assert ("expires_at" in json.loads(whole.stdout)) == (told is not None)
+    assert f"expires in {told or 'an unknown number of'} seconds" in text.stderr
+
+
 @pytest.mark.parametrize("key_id", ["in-the-file", "", "in-the-environment"])
 def test_key_id_is_the_kid_that_is_sent(
     key_id: str, env_with_key: EnvFile, app: Client, run: Run, sandbox: Sandbox

@@ -51,7 +51,7 @@ IMPORTS: dict[str, set[str]] = {
     "org_settings": {"errors", "okta", "org_url"},
     "service_app": {"answers", "errors", "keys", "masking", "okta"},
     "app_key": {
-        *("answers", "console", "errors", "key_settings", "keys", "masking", "okta"),
+        *("answers", "console", "errors", "instead", "key_settings", "keys", "masking", "okta"),
         "service_app",
     },
     "app_choice": {

@@ -315,7 +315,7 @@ def serving(*arguments, folder):
     )
     with process:
         try:
-            yield process, [process.stdout.readline().rstrip("\n") for _ in range(6)]
+            yield process, [process.stdout.readline().rstrip("\n") for _ in range(7)]
         finally:
             process.kill()
 
@@ -342,7 +342,10 @@ def test_serve_prints_lines_that_work_and_ends_quietly(tmp_path, number, code):
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
     assert answer.status_code == 200
-    assert list(pasted) == ["OKTA_URL", "API_KEY", "REQUESTS_CA_BUNDLE", "NO_PROXY"]
+    assert list(pasted) == [
+        *("OKTA_URL", "API_KEY", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NO_PROXY")
+    ]
+    assert pasted["CURL_CA_BUNDLE"] == pasted["REQUESTS_CA_BUNDLE"]
     assert [line for line in lines if line.startswith("#")] == [
         "# lines for .env",
         "# in the shell where the scripts run",

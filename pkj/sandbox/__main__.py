@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 ABOUT_TO_SERVE = (
     "This is a pretend Okta org: nothing in it is real, and it forgets everything at Ctrl-C."
 )
+PACKAGES = {"cryptography", "jwt", "requests"}
+INSTALL = "activate the virtual environment, or `pip install -r requirements.txt` into it"
 
 # The sandbox itself is imported where it is used: an interruption during the imports, which
 # take a moment, is then as quiet as one later.
@@ -29,6 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _serve(options) if options.command == "serve" else _demo(options)
     except KeyboardInterrupt:
         return 130
+    except ModuleNotFoundError as error:
+        if error.name not in PACKAGES:
+            raise
+        print(f"The package {error.name} is not installed: {INSTALL}.", file=sys.stderr)
+        return 1
 
 
 def _options() -> argparse.ArgumentParser:
@@ -79,6 +86,7 @@ OKTA_URL={sandbox.url}
 API_KEY={sandbox.org.api_key}
 # in the shell where the scripts run
 export REQUESTS_CA_BUNDLE={shlex.quote(sandbox.ca_file)}
+export CURL_CA_BUNDLE={shlex.quote(sandbox.ca_file)}
 export NO_PROXY=127.0.0.1"""
 
 

@@ -70,6 +70,7 @@ def _settings(sandbox: Sandbox, *, dpop: bool) -> str:
         f"OKTA_URL={sandbox.url}",
         f"API_KEY={sandbox.org.api_key}",
         "SCOPES='okta.users.read okta.users.manage'",
+        "ADMIN_ROLES=READ_ONLY_ADMIN",
     ]
     return "\n".join([*lines, *["DPOP=true"] * dpop, ""])
 
