@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
@@ -12,6 +12,10 @@ from pkj.errors import LostAnswer, NoUsableAnswer, OktaRefused
 from pkj.masking import masked, shortened
 
 Wanted = TypeVar("Wanted")
+
+DEEPEST = 50
+"""Levels of JSON. What is read has to be shown again, and Python's writer with indentation
+ends in a RecursionError before its reader does (seen with 3.12)."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +50,15 @@ class Answer:
     def json(self) -> Any:
         """The body as JSON; raises ValueError if it is none."""
         try:
-            return json.loads(self.content)
+            body = json.loads(self.content)
         except RecursionError as cause:
             raise ValueError("nested too deeply") from cause
+        level = [body]
+        for _ in range(DEEPEST):
+            level = [inner for outer in level for inner in _inside(outer)]
+        if level:
+            raise ValueError("nested too deeply")
+        return body
 
 
 class Refusal(NamedTuple):
@@ -83,7 +93,7 @@ def read_refusal(answer: Answer) -> Refusal | None:
         body = answer.json()
     except ValueError:
         body = None
-    if not isinstance(body, dict):
+    if not isinstance(body, dict) or not {"errorCode", "error"} & body.keys():
         body = _challenge(answer.headers)
     if isinstance(code := body.get("errorCode"), str):
         listed = body.get("errorCauses")
@@ -102,6 +112,8 @@ def body_of(doing: str, answer: Answer, shape: type[Wanted]) -> Wanted:
         body = answer.json()
     except ValueError as cause:
         raise _unreadable(doing, answer, f"expected {wanted}") from cause
+    if refusal := read_refusal(answer):
+        raise _refused(doing, answer, refusal)
     if not isinstance(body, shape):
         raise _unreadable(doing, answer, f"expected {wanted}")
     return body
@@ -115,6 +127,12 @@ def text_in(doing: str, body: Mapping[str, Any], name: str) -> str:
     raise NoUsableAnswer(
         f"{doing}: the answer has no {name} in it, as text", instead.CURES[instead.OTHER_ANSWER]
     )
+
+
+def _inside(body: object) -> Iterable[Any]:
+    if isinstance(body, dict):
+        return body.values()
+    return body if isinstance(body, list) else ()
 
 
 def _challenge(headers: Mapping[str, str]) -> dict[str, str]:
@@ -161,6 +179,9 @@ def _unreadable(doing: str, answer: Answer, expected: str) -> NoUsableAnswer:
     size = f"{len(answer.content)} bytes" if answer.content else "an empty body"
     message = f"{doing}: {expected}, but {_host(answer)} answered {answer.status} with {size}"
     hint = instead.cure(answer.status, kind, answer.content)
+    if answer.status == 429 and answer.limited_for is not None:
+        when = f"run this again in {answer.limited_for:.0f} seconds"
+        return NoUsableAnswer(f"{message} ({answer.shown(kind, 60)})", when, status=429)
     error = LostAnswer if answer.status >= 500 or answer.status == 429 else NoUsableAnswer
     return error(f"{message} ({answer.shown(kind, 60)})", hint, status=answer.status)
 

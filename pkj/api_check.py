@@ -8,12 +8,14 @@ from pkj.access_token import Token
 from pkj.answers import Answer
 from pkj.console import Console
 from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.masking import masked, shortened
 from pkj.okta import Org
 
 NONCE_WANTED = "use_dpop_nonce"
 NO_TOKEN = ("E0000004", "E0000005", "E0000011", "invalid_token")
 """What Okta's APIs say to a token that is none of theirs, or none any more."""
 
+OTHER_PLACE = "Okta does not take the token at this address: check OKTA_URL and the path"
 STEP_2 = "run `python create_okta_service_app.py`"
 
 
@@ -27,7 +29,9 @@ def call(org: Org, token: Token, path: str, out: Console) -> None:
     except (OktaRefused, NoUsableAnswer) as error:
         out.say(f"GET {path} {error.status or 'no answer'}")
         if isinstance(error, OktaRefused):
-            error.hint = _cure(error)
+            error.hint = _cure(error, token)
+        elif error.status == 401:  # bare, as some gateways in front of an API send it
+            raise OktaRefused(str(error), OTHER_PLACE, status=401) from error
         raise
     out.say(f"GET {path} {answer.status}")
 
@@ -48,11 +52,11 @@ def _get(org: Org, token: Token, path: str) -> Answer:
         return org.call(f"calling {path}", path, parts)
 
 
-def _cure(refusal: OktaRefused) -> str:
+def _cure(refusal: OktaRefused, token: Token) -> str:
     challenge = refusal.headers.get("WWW-Authenticate", "")
     if "insufficient_scope" in challenge:
         scope = re.search(r'scope="([^"]*)"', challenge)
-        needed = scope[1] if scope else "the scope of this API"
+        needed = shortened(masked(scope[1], [token.value])) if scope else "the scope of this API"
         return f"the token lacks a scope: put {needed} into SCOPES and {STEP_2}"
     if refusal.code == "E0000006":
         return (
@@ -60,5 +64,5 @@ def _cure(refusal: OktaRefused) -> str:
             f" (READ_ONLY_ADMIN is enough to read) and {STEP_2}"
         )
     if refusal.code in NO_TOKEN:
-        return "Okta does not take the token at this address: check OKTA_URL and the path"
+        return OTHER_PLACE
     return refusal.hint

@@ -7,6 +7,7 @@ from pkj.answers import body_of
 from pkj.app_key import keys_of
 from pkj.console import Console
 from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.masking import shortened
 from pkj.okta import Org
 from pkj.service_app import ServiceApp
 
@@ -56,13 +57,13 @@ def _oauth_client(doing: str, body: dict[str, Any]) -> dict[str, Any]:
 def _refuse_to_revive(org: Org, app: ServiceApp, client: Mapping[str, Any]) -> None:
     """An INACTIVE key that the body does not show as such would be active once it is sent."""
     jwks = client.get("jwks")
-    shown = (jwks.get("keys") if isinstance(jwks, dict) else None) or []
+    listed = jwks.get("keys") if isinstance(jwks, dict) else None
+    shown = listed if isinstance(listed, list) else []
     for key in keys_of(org, app, encryption_too=True):
         if key.get("status") != "INACTIVE" or any(_same(key, k) for k in shown if _inactive(k)):
             continue
-        problem = (
-            f"the app {app.id} has an INACTIVE key {key.get('kid')} that a change would revive"
-        )
+        kid = shortened(str(key.get("kid")), 100)
+        problem = f"the app {app.id} has an INACTIVE key {kid} that a change would revive"
         raise OktaRefused(problem, f"set it by hand: {ADMIN_BOX}")
 
 

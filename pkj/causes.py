@@ -100,6 +100,12 @@ TABLE = (
         "something sent the request a second time: run this again",
         says="already been used",
     ),
+    Cause(
+        "invalid_client",
+        "the app takes its keys from a jwks_uri that Okta cannot read: set that right at"
+        " Applications > the app > General",
+        says="jwks_uri",
+    ),
     Cause("invalid_client", NO_KEY, says="JWKSet"),
     Cause("invalid_client", OTHER_USE, says="signing key"),
     Cause("invalid_client", OTHER_USE, says="'use' parameter"),

@@ -16,12 +16,16 @@ def server_time(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-def offset(headers: Mapping[str, str]) -> float | None:
-    """Seconds to add to the local clock for the server's; None if they agree well enough."""
+def offset(headers: Mapping[str, str], sent: float) -> float | None:
+    """Seconds to add to the local clock for the server's; None if they agree well enough.
+
+    `sent` is when the request went out, in POSIX seconds by the local clock: an answer may
+    take its time, and any moment since then may be its Date.
+    """
     theirs = server_time(headers)
     if theirs is None:
         return None
-    difference = theirs - time.time()
+    difference = theirs - min(max(theirs, sent), time.time())
     return difference if LEAST < abs(difference) <= MOST else None
 
 

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
 
-from pkj.errors import PkjError, WrongHere
-
+TYPE_CHECKING = False  # as in typing, without the milliseconds in which Ctrl-C has a traceback
 if TYPE_CHECKING:
     from argparse import ArgumentParser as ArgumentParser
     from argparse import Namespace as Namespace
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+    from typing import NoReturn, Protocol, TextIO
 
     from pkj.env import Env as Env
+    from pkj.errors import PkjError
+
+    class Step(Protocol):
+        """What a script does between its options and its exit code."""
+
+        def __call__(self, env: Env, options: Namespace, out: Console) -> None: ...
+
+    AddOptions = Callable[[ArgumentParser], object]
 
 HEADING = "/////////////////"
 INTERRUPTED = 130
@@ -99,15 +106,6 @@ class Console:
             _silence(stream)
 
 
-class Step(Protocol):
-    """What a script does between its options and its exit code."""
-
-    def __call__(self, env: Env, options: Namespace, out: Console) -> None: ...
-
-
-AddOptions = Callable[["ArgumentParser"], object]
-
-
 def run(step: Step, doc: str, add_options: AddOptions) -> NoReturn:
     """Parse the options, run the step, end the process with its exit code.
 
@@ -126,6 +124,8 @@ def run(step: Step, doc: str, add_options: AddOptions) -> NoReturn:
         out.note("interrupted")
         code = INTERRUPTED
     if out.failure and code == 0:
+        from pkj.errors import WrongHere
+
         out.complain(WrongHere(out.failure, "the work is done; see where the output goes to"))
         code = WrongHere.exit_code
     sys.exit(code)
@@ -142,6 +142,8 @@ def _run(step: Step, doc: str, add_options: AddOptions, out: Console) -> int:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper
+    from pkj.errors import PkjError, WrongHere
+
     env = None
     try:
         from pkj.options import parse

@@ -78,7 +78,7 @@ def replace_text(path: Path, text: str) -> int | None:
     """
     try:
         before = path.stat() if path.exists() else None
-        _put(path, text.encode(), before)
+        _put(path, text.encode(), path if before else None)
     except OSError as cause:
         hint = BUSY_HINT if cause.errno == errno.EBUSY else WRITE_HINT
         problem = f"{path} cannot be written: {cause.strerror}; it is as it was"
@@ -97,7 +97,7 @@ def keep_copy(path: Path, text: str) -> Path:
         while os.path.lexists(copy):
             number += 1
             copy = path.with_name(f"{path.name}.previous.{number}")
-        _put(copy, text.encode(), None)
+        _put(copy, text.encode(), path)
     except OSError as cause:
         problem = f"{copy} cannot be written: {cause.strerror}; nothing was changed"
         raise WrongHere(problem, WRITE_HINT) from cause
@@ -130,14 +130,15 @@ def _remove_leftovers(folder: Path) -> None:
             leftover.unlink()
 
 
-def _put(path: Path, content: bytes, like: os.stat_result | None) -> None:
+def _put(path: Path, content: bytes, like: Path | None) -> None:
+    """Write the file whole, with the owner of the file `like`."""
     temporary = path.with_name(f"{TEMPORARY}{os.urandom(8).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
         with open(os.open(temporary, flags, 0o600), "wb") as file:
             os.chmod(temporary, 0o600)  # whatever the umask took away
             if like and sys.platform != "win32":
-                _keep_owner(file.fileno(), like, path)
+                _keep_owner(file.fileno(), like)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -148,14 +149,14 @@ def _put(path: Path, content: bytes, like: os.stat_result | None) -> None:
     _sync_folder(path.parent)
 
 
-def _keep_owner(file: int, like: os.stat_result, path: Path) -> None:
-    fresh = os.fstat(file)
-    if (fresh.st_uid, fresh.st_gid) == (like.st_uid, like.st_gid):
+def _keep_owner(file: int, like: Path) -> None:
+    fresh, wanted = os.fstat(file), like.stat()
+    if (fresh.st_uid, fresh.st_gid) == (wanted.st_uid, wanted.st_gid):
         return
     try:
-        os.fchown(file, like.st_uid, like.st_gid)
+        os.fchown(file, wanted.st_uid, wanted.st_gid)
     except PermissionError as cause:
-        problem = f"{path} belongs to user {like.st_uid} and group {like.st_gid}"
+        problem = f"{like} belongs to user {wanted.st_uid} and group {wanted.st_gid}"
         hint = "run this as its owner, or change its owner to you; nothing was changed"
         raise WrongHere(f"{problem}, which this process may not keep", hint) from cause
 

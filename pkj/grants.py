@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pkj.answers import body_of
+from pkj.answers import body_of, text_in
 from pkj.console import Console
 from pkj.errors import OktaRefused
 from pkj.masking import shortened
@@ -52,7 +52,8 @@ def _grant(org: Org, app: ServiceApp, scope: str) -> bool:
     """
     doing, body = f"granting {scope}", {"issuer": org.url, "scopeId": scope}
     try:
-        body_of(doing, org.post(doing, f"{app.api_path}/grants", body), dict)
+        granted = body_of(doing, org.post(doing, f"{app.api_path}/grants", body), dict)
+        text_in(doing, granted, "scopeId")
     except OktaRefused as error:
         if error.status == 409:  # somebody was faster, or an answer of ours was lost
             return False

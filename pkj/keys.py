@@ -16,6 +16,7 @@ LEAST_BITS = 2048
 """Okta refuses shorter RSA keys (release notes 2020.06)."""
 
 NEW_KEY = "put the right key back, or make another with `python generate_keys.py --force`"
+NEW_MODULUS = f"empty MODULUS, PUBLIC_KEY and KEY_ID: they follow from PRIVATE_KEY; {NEW_KEY}"
 
 
 def generate(bits: int) -> rsa.RSAPrivateKey:
@@ -61,7 +62,7 @@ def load_private(text: str, *, check: bool = True) -> rsa.RSAPrivateKey:
         raise _wrong_key("is not an RSA key: this flow signs with RS256", NEW_KEY)
     if key.public_key().public_numbers().e != EXPONENT:
         raise _wrong_key(f"has a public exponent other than {EXPONENT}", NEW_KEY)
-    _refuse_short(modulus(key), "PRIVATE_KEY")
+    _refuse_short(modulus(key), "PRIVATE_KEY", NEW_KEY)
     if check:
         _try(key)
     return key
@@ -95,8 +96,8 @@ def load_modulus(text: str) -> int:
     """The number that MODULUS stands for. Raises WrongHere."""
     number = from_base64url(text)
     if number is None:
-        raise WrongHere("MODULUS is not base64url", NEW_KEY, setting="MODULUS")
-    _refuse_short(number, "MODULUS")
+        raise WrongHere("MODULUS is not base64url", NEW_MODULUS, setting="MODULUS")
+    _refuse_short(number, "MODULUS", NEW_MODULUS)
     return number
 
 
@@ -151,10 +152,10 @@ def _refuse_other_forms(pem: str) -> None:
         raise _wrong_key("is encrypted", hint)
 
 
-def _refuse_short(modulus: int, setting: str) -> None:
+def _refuse_short(modulus: int, setting: str, hint: str) -> None:
     if modulus.bit_length() < LEAST_BITS:
         problem = f"{setting} has {modulus.bit_length()} bits: Okta wants {LEAST_BITS} or more"
-        raise WrongHere(problem, NEW_KEY, setting=setting)
+        raise WrongHere(problem, hint, setting=setting)
 
 
 def _wrong_key(problem: str, hint: str) -> WrongHere:

@@ -50,5 +50,7 @@ def _forms(secret: str) -> list[str]:
     """The ways in which a text may hold the secret."""
     secret = secret.strip()
     in_json = json.dumps(secret)[1:-1]
-    forms = {secret, quote(secret), quote(secret, safe=""), quote_plus(secret), in_json}
+    quoted = quote(secret, safe="")
+    in_full = "".join(f"%{ord(c):02X}" if c in "-._~" else c for c in quoted)
+    forms = {secret, quote(secret), quoted, quote_plus(secret), in_full, in_json}
     return [form for form in forms if len(form) >= LEAST_SECRET]

@@ -1,6 +1,7 @@
 """The org: the one door through which requests go to Okta and answers come back."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -69,7 +70,7 @@ class Org:
         Of such a link only path and query are used: the API token goes to this org alone.
         """
         seen: set[str] = set()
-        while path not in seen and len(seen) < MOST_PAGES:
+        while path and path not in seen and len(seen) < MOST_PAGES:
             seen.add(path)
             answer = self.get(doing, path)
             yield answer
@@ -77,10 +78,7 @@ class Org:
             next_page = [link["url"] for link in links if link.get("rel") == "next"]
             if not next_page:
                 return
-            following = _path_of(next_page[0])
-            if following is None:
-                break
-            path = following
+            path = _path_of(next_page[0])
         problem = f"{doing}: the pages lead back to one another or nowhere"
         raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
 
@@ -129,10 +127,9 @@ class Org:
         except TookTooLong as cause:
             self._session = _Session()  # the old one's connection is busy with the rest
             problem = f"{doing}: the answer of {self.host} did not end in time"
-            hint = instead.CURES[instead.NO_ANSWER]
-            raise LostAnswer(problem, hint, in_time=False) from cause
+            raise LostAnswer(problem, instead.CURES[instead.NO_ANSWER], in_time=False) from cause
         except unreachable.FAILURES as cause:
-            raise unreachable.explained(doing, self.host, cause) from cause
+            raise unreachable.explained(doing, self.host, cause, _secrets_in(parts)) from cause
         finally:
             if self._verbose:
                 took = (time.monotonic() - started) * 1000
@@ -146,7 +143,6 @@ class Org:
             timeout=self._timeout,
             allow_redirects=False,
             stream=True,
-            auth=_as_it_is,
             **parts,
         ) as response:
             content = bytearray()
@@ -167,18 +163,19 @@ def as_sent(url: str) -> str | None:
         return None
 
 
-def _path_of(link: str) -> str | None:
-    """Path and query of a link, None if it is none that this org could be asked for."""
+def _path_of(link: str) -> str:
+    """Path and query of a link, empty if it is none that this org could be asked for."""
     try:
         address = urlsplit(link)
     except ValueError:
-        return None
-    return f"{address.path}?{address.query}" if address.path.startswith("/") else None
+        return ""
+    return f"{address.path}?{address.query}" if address.path.startswith("/") else ""
 
 
 def _secrets_in(parts: Mapping[str, Any]) -> tuple[str, ...]:
-    """The API token, access token or proof in the headers of a request."""
-    return tuple(value.rpartition(" ")[2] for value in parts.get("headers", {}).values())
+    """The API token, access token, assertion and proof of a request."""
+    headers = [value.rpartition(" ")[2] for value in parts.get("headers", {}).values()]
+    return (*headers, *filter(None, [parts.get("data", {}).get("client_assertion")]))
 
 
 class _Session(requests.Session):
@@ -187,6 +184,9 @@ class _Session(requests.Session):
 
     def __init__(self) -> None:
         super().__init__()
+        self.auth = _as_it_is
+        # Of a cookie that it cannot read, http.cookiejar warns with a traceback; none is used.
+        warnings.filterwarnings("ignore", module=r"http\.cookiejar")
         self.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
 
     def get_redirect_target(self, _: requests.Response) -> None:

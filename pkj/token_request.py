@@ -50,7 +50,7 @@ class TokenRequest:
         self._org, self._client, self._scopes, self._dpop = org, client, scopes, dpop
         self._note = note
         self._prover = Prover() if dpop else None
-        self._clock_offset = 0.0
+        self._clock_offset, self._sent = 0.0, 0.0
         self._doing = f"asking for a token for {' '.join(scopes)}"
 
     def send(self) -> Token:
@@ -72,7 +72,8 @@ class TokenRequest:
 
     def _parts(self) -> Mapping[str, Any]:
         url, client = self._org.token_url, self._client
-        moment = time.time() + self._clock_offset
+        self._sent = time.time()
+        moment = self._sent + self._clock_offset
         form = {
             "grant_type": "client_credentials",
             "scope": " ".join(self._scopes),
@@ -111,7 +112,7 @@ class TokenRequest:
         return True
 
     def _learn_time(self, headers: Mapping[str, str]) -> bool:
-        offset = clock.offset(headers)
+        offset = clock.offset(headers, self._sent)
         if offset is None or abs(offset - self._clock_offset) <= clock.LEAST:
             return False
         self._note(f"{clock.described(offset)}: signing by Okta's clock in this run")

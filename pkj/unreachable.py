@@ -2,12 +2,14 @@
 
 import socket
 import ssl
+from collections.abc import Sequence
 
 import requests
 from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 
 from pkj import instead
 from pkj.errors import LostAnswer, NoUsableAnswer, PkjError, WrongHere
+from pkj.masking import masked, shortened
 
 FAILURES = (requests.RequestException, HTTPError, OSError, UnicodeError)
 """All that a request can fail with. requests lets some of what it calls through: OSError
@@ -28,17 +30,20 @@ MISSING_CA_FILE = "suitable TLS CA certificate bundle"
 """Part of the OSError that requests raises where REQUESTS_CA_BUNDLE leads nowhere."""
 
 
-def explained(doing: str, host: str, error: Exception) -> PkjError:
-    """The error to raise in its place: WrongHere, LostAnswer or NoUsableAnswer."""
+def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ()) -> PkjError:
+    """The error to raise in its place: WrongHere, LostAnswer or NoUsableAnswer.
+
+    It may quote what a server or a proxy sent: `hide` are the secrets of the request.
+    """
     hint = instead.CURES
+
+    def innermost(kind: type[BaseException]) -> str:
+        return shortened(masked(str(_innermost(error, kind)), hide))
+
     if isinstance(error, requests.exceptions.SSLError):
-        if _is_about_ca_file(_innermost(error, OSError)):
-            problem = f"{doing}: the CA certificates cannot be read"
-            return WrongHere(problem, hint[instead.NO_CA_FILE])
-        problem = f"{doing}: no secure connection to {host}: {_innermost(error, ssl.SSLError)}"
-        return NoUsableAnswer(problem, hint[instead.NOT_SECURE])
+        return _insecure(doing, host, error)
     if isinstance(error, requests.exceptions.ProxyError):
-        problem = f"{doing}: the proxy gave no way to {host}: {_innermost(error, OSError)}"
+        problem = f"{doing}: the proxy gave no way to {host}: {innermost(OSError)}"
         return NoUsableAnswer(problem, hint[instead.NO_PROXY])
     if isinstance(error, requests.exceptions.ConnectTimeout):
         problem = f"{doing}: {host} did not take the connection in time"
@@ -58,14 +63,22 @@ def explained(doing: str, host: str, error: Exception) -> PkjError:
         problem = f"{doing}: {host} takes no connections: {refused.strerror}"
         return LostAnswer(problem, hint[instead.NOBODY_THERE])
     if isinstance(error, LOST) or _is_of_the_socket(error):
-        problem = f"{doing}: the connection to {host} was lost: {_innermost(error, OSError)}"
+        problem = f"{doing}: the connection to {host} was lost: {innermost(OSError)}"
         return LostAnswer(problem, hint[instead.LOST])
-    if not isinstance(error, NO_REQUEST):
-        return NoUsableAnswer(
-            f"{doing}: the answer of {host} cannot be read: {error}", hint[instead.OTHER_ANSWER]
-        )
-    problem = f"{doing}: no request can be made: {error}"
-    return WrongHere(problem, "check OKTA_URL, HTTPS_PROXY and NO_PROXY")
+    if isinstance(error, NO_REQUEST):
+        problem = f"{doing}: no request can be made: {innermost(type(error))}"
+        return WrongHere(problem, "check OKTA_URL, HTTPS_PROXY and NO_PROXY")
+    problem = f"{doing}: the answer of {host} cannot be read: {innermost(Exception)}"
+    return NoUsableAnswer(problem, hint[instead.OTHER_ANSWER])
+
+
+def _insecure(doing: str, host: str, error: Exception) -> PkjError:
+    if _is_about_ca_file(_innermost(error, OSError)):
+        problem = f"{doing}: the CA certificates cannot be read"
+        return WrongHere(problem, instead.CURES[instead.NO_CA_FILE])
+    reason = shortened(str(_innermost(error, ssl.SSLError)))
+    problem = f"{doing}: no secure connection to {host}: {reason}"
+    return NoUsableAnswer(problem, instead.CURES[instead.NOT_SECURE])
 
 
 def _is_of_the_socket(error: Exception) -> bool:

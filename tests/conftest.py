@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import forked
 import pytest
@@ -18,6 +18,9 @@ from pkj import key_settings, keys
 from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
+
+if TYPE_CHECKING:
+    from scene import Scene
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP_1, STEP_2, STEP_3 = "generate_keys.py", "create_okta_service_app.py", "get_access_token.py"
@@ -141,6 +144,20 @@ def bound(app: Client, env_with_key: EnvFile) -> Client:
     app.dpop_bound = True
     env_with_key.write(DPOP="true")
     return app
+
+
+@pytest.fixture
+def scene(
+    env_with_key: EnvFile,
+    run: Run,
+    sandbox: Sandbox,
+    key: rsa.RSAPrivateKey,
+    other_key: rsa.RSAPrivateKey,
+) -> "Scene":
+    """The `.env` after step 1, and ways to put apps into the org (see scene.py)."""
+    from scene import scene_of  # here, because it imports this module
+
+    return scene_of(env_with_key, run, sandbox, key, other_key)
 
 
 @pytest.fixture

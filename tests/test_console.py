@@ -309,3 +309,18 @@ def test_keys_that_are_no_text_are_no_answer(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), "utf-8"))
 
     assert Console().ask("which?") == read
+
+
+def test_an_interrupt_is_looked_after_before_anything_is_imported() -> None:
+    shown = "print(*sorted(set(sys.modules) - before))"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules)\n"
+
+    result = subprocess.run(
+        [sys.executable, "-I", "-c", f"{code}import pkj.console\n{shown}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert result.stdout == "__future__ pkj pkj.console\n"

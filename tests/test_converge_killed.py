@@ -4,9 +4,9 @@ import subprocess
 from typing import Any
 
 import pytest
-from conftest import SCOPES, STEP_2, EnvFile, Run, clean_environment, command
-from cryptography.hazmat.primitives.asymmetric import rsa
-from test_converge import GRANTED, Scene, scene_of
+from conftest import SCOPES, STEP_2, clean_environment, command
+from scene import Scene
+from test_converge import GRANTED
 
 from pkj.sandbox.exchange import Answer, Refusal, management_refusal
 from pkj.sandbox.faults import Fault, hang, patch, reset_after, reset_before
@@ -23,17 +23,6 @@ NEW_KEY = ["GET", "GET", "GET", "POST", "GET", "POST", "GET"]
 
 INVALID = management_refusal(400, "E0000001", "Api validation failed: scopeId")
 FORBIDDEN = management_refusal(403, "E0000006", "You do not have permission")
-
-
-@pytest.fixture
-def scene(
-    env_with_key: EnvFile,
-    run: Run,
-    sandbox: Sandbox,
-    key: rsa.RSAPrivateKey,
-    other_key: rsa.RSAPrivateKey,
-) -> Scene:
-    return scene_of(env_with_key, run, sandbox, key, other_key)
 
 
 def after_work(refusal: Refusal) -> Action:

@@ -7,13 +7,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
-from conftest import EnvFile, Run
-from cryptography.hazmat.primitives.asymmetric import rsa
-from test_converge import GONE, NO_CLIENT, Scene, scene_of
+from scene import Scene
+from test_converge import GONE, NO_CLIENT
 
 from pkj.sandbox.exchange import Answer, management_refusal
 from pkj.sandbox.faults import Fault, close_after, patch
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import APP_ADMIN, Client
 from pkj.sandbox.wire import Action
 from pkj.sandbox.wrong_answers import empty, html, status
@@ -21,17 +19,6 @@ from pkj.sandbox.wrong_answers import empty, html, status
 DELETED = "///////////////// Okta Service app deleted:\n\n{id}\n"
 PROBE = "GET /.well-known/okta-organization"
 Result = subprocess.CompletedProcess[str]
-
-
-@pytest.fixture
-def scene(
-    env_with_key: EnvFile,
-    run: Run,
-    sandbox: Sandbox,
-    key: rsa.RSAPrivateKey,
-    other_key: rsa.RSAPrivateKey,
-) -> Scene:
-    return scene_of(env_with_key, run, sandbox, key, other_key)
 
 
 def delete(scene: Scene, *options: str, **more: object) -> Result:

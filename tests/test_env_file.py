@@ -303,19 +303,24 @@ def test_owner_and_group_stay(settings: Env, path: Path) -> None:
 
     settings.save({"A": "2"}, keep_copy=True)
 
-    after = path.stat()
-    assert (after.st_uid, after.st_gid, mode(path)) == (NOBODY, NOBODY - 1, 0o600)
+    for file in (path, path.with_name(".env.previous")):
+        after = file.stat()
+        assert (after.st_uid, after.st_gid, mode(file)) == (NOBODY, NOBODY - 1, 0o600)
     assert stored(path) == {"A": "2"}
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can give a file to somebody else")
-def test_an_owner_that_cannot_be_kept_means_one_sentence_and_no_change(open_folder: Path) -> None:
+@pytest.mark.parametrize("copy", [False, True])
+def test_an_owner_that_cannot_be_kept_means_one_sentence_and_no_change(
+    copy: bool, open_folder: Path
+) -> None:
     path = open_folder / ".env"
     put(path, mode=0o644)
 
     with as_nobody(), pytest.raises(WrongHere, match="belongs to user 0 and group 0") as refused:
-        Env(path, {}, print).save({"A": "2"})
+        Env(path, {}, print).save({"A": "2"}, keep_copy=copy)
 
+    assert str(refused.value).startswith(f"{path} belongs")
     assert "\n" not in str(refused.value)
     assert refused.value.hint
     assert (path.read_text(), mode(path), beside(path)) == (OLD, 0o644, [".env"])

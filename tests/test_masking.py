@@ -23,6 +23,9 @@ FORMS = [
     pytest.param(quote, id="in_a_path"),
     pytest.param(lambda key: quote(key, safe=""), id="percent_encoded"),
     pytest.param(quote_plus, id="in_a_form_value"),
+    pytest.param(
+        lambda key: "".join(c if c.isalnum() else f"%{ord(c):02x}" for c in key), id="in_full"
+    ),
     pytest.param(lambda key: urlencode({"key": key}), id="in_a_form"),
     pytest.param(lambda key: f"{key}{key}", id="twice"),
 ]

@@ -4,13 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from conftest import SCOPES, EnvFile, Run
-from cryptography.hazmat.primitives.asymmetric import rsa
-from test_converge import Scene, scene_of
+from conftest import SCOPES
+from scene import Scene
 
 from pkj.sandbox.exchange import Answer, management_refusal
 from pkj.sandbox.faults import Fault, patch
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import APP_ADMIN
 from pkj.sandbox.wire import Action
 from pkj.sandbox.wrong_answers import status
@@ -18,17 +16,6 @@ from pkj.sandbox.wrong_answers import status
 FORBIDDEN = management_refusal(403, "E0000006", "You do not have permission").answer.body
 BROKEN = {"errorCode": "E0000009", "errorSummary": "Internal Server Error"}
 STRANGE_ID = "my$app!1"
-
-
-@pytest.fixture
-def scene(
-    env_with_key: EnvFile,
-    run: Run,
-    sandbox: Sandbox,
-    key: rsa.RSAPrivateKey,
-    other_key: rsa.RSAPrivateKey,
-) -> Scene:
-    return scene_of(env_with_key, run, sandbox, key, other_key)
 
 
 def each_listed(change: dict[str, Any]) -> Action:

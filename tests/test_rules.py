@@ -36,7 +36,7 @@ IMPORTS: dict[str, set[str]] = {
     "dpop": {"errors"},
     "org_url": {"errors"},
     "env_file": {"errors"},
-    "unreachable": {"errors", "instead"},
+    "unreachable": {"errors", "instead", "masking"},
     "access_token": {"proof"},
     "answers": {"causes", "clock", "errors", "instead", "masking"},
     "retries": {"answers", "errors"},
@@ -62,13 +62,13 @@ IMPORTS: dict[str, set[str]] = {
         *("answers", "app_key", "console", "env", "errors", "key_settings", "okta"),
         *("org_settings", "service_app"),
     },
-    "app_dpop": {"answers", "app_key", "console", "errors", "okta", "service_app"},
+    "app_dpop": {"answers", "app_key", "console", "errors", "masking", "okta", "service_app"},
     "grants": {"answers", "console", "errors", "masking", "okta", "service_app"},
     "admin_roles": {"answers", "console", "errors", "masking", "okta", "service_app"},
     "token_request": {
         *("access_token", "answers", "assertion", "clock", "errors", "instead", "okta", "proof"),
     },
-    "api_check": {"access_token", "answers", "console", "errors", "okta"},
+    "api_check": {"access_token", "answers", "console", "errors", "masking", "okta"},
 }
 """Who imports whom in pkj. Each may import only what stands above it: one way."""
 
