@@ -258,7 +258,7 @@ def test_the_options_are_those_of_help() -> None:
 
 def test_the_options_of_serve_are_those_of_help() -> None:
     options = " ".join(usage("-m", "pkj.sandbox", "serve"))
-    assert f"`serve {options}`" in README
+    assert f"`python -m pkj.sandbox serve {options}`" in README
 
 
 def test_the_exit_codes_are_those_of_the_errors_and_of_help(run: Run) -> None:
