@@ -93,8 +93,12 @@ def read_refusal(answer: Answer) -> Refusal | None:
         body = answer.json()
     except ValueError:
         body = None
-    if not isinstance(body, dict) or not {"errorCode", "error"} & body.keys():
-        body = _challenge(answer.headers)
+    return _refusal_in(body) or _refusal_in(_challenge(answer.headers))
+
+
+def _refusal_in(body: object) -> Refusal | None:
+    if not isinstance(body, dict):
+        return None
     if isinstance(code := body.get("errorCode"), str):
         listed = body.get("errorCauses")
         found = [c for c in listed if isinstance(c, dict)] if isinstance(listed, list) else []
@@ -106,13 +110,14 @@ def read_refusal(answer: Answer) -> Refusal | None:
 
 
 def body_of(doing: str, answer: Answer, shape: type[Wanted]) -> Wanted:
-    """The JSON body, which has to be a `shape` (dict or list). Raises NoUsableAnswer."""
+    """The JSON body, which has to be a `shape` (dict or list). Raises NoUsableAnswer, and
+    OktaRefused where it refuses whatever the status says."""
     wanted = "a JSON list" if shape is list else "a JSON object"
     try:
         body = answer.json()
     except ValueError as cause:
         raise _unreadable(doing, answer, f"expected {wanted}") from cause
-    if refusal := read_refusal(answer):
+    if refusal := _refusal_in(body):
         raise _refused(doing, answer, refusal)
     if not isinstance(body, shape):
         raise _unreadable(doing, answer, f"expected {wanted}")
