@@ -314,10 +314,10 @@ def test_a_wrong_clock_is_corrected_once_and_said(
 
 
 def refusals(*skews: float, body: object = None) -> Iterator[Action]:
-    """For each skew an expired assertion, with a Date that is so far off."""
+    """For each skew an expired assertion, with a Date that is so far off when it is sent."""
     said = body or oauth_refusal(401, "invalid_client", EXPIRED).answer.body
     for skew in skews:
-        yield status(401, said, {"date": formatdate(time.time() + skew, usegmt=True)})
+        yield lambda turn, off=skew: status(401, said, {"date": turn.date(off)})(turn)
 
 
 @pytest.mark.parametrize(
