@@ -51,7 +51,7 @@ def test_an_id_that_env_must_not_hold_is_in_the_way_only_of_the_app_that_has_our
 @pytest.mark.parametrize("jwks", [None, {}, {"keys": None}, {"keys": []}])
 def test_an_app_whose_keys_the_list_shows_as_nothing_is_fetched(jwks: Any, scene: Scene) -> None:
     app = scene.plant(scene.ours, granted=SCOPES)
-    scene.sandbox.faults.add(Fault("GET /oauth2/v1/clients?", each_listed({"jwks": jwks})))
+    scene.sandbox.faults.add(Fault("GET /oauth2/v1/clients", each_listed({"jwks": jwks})))
 
     result = scene.step_2()
 
