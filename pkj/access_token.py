@@ -82,7 +82,7 @@ class Token:
         if form == "json":
             return self.as_json()
         if form == "header":
-            headers = self.headers(*target) if target else self.headers("", "")
+            headers = self.headers(*(target or ("", "")))
             return "\n".join(f"{name}: {value}" for name, value in headers.items())
         return self.value
 

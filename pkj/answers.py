@@ -129,9 +129,8 @@ def text_in(doing: str, body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if isinstance(value, str) and value:
         return value
-    raise NoUsableAnswer(
-        f"{doing}: the answer has no {name} in it, as text", instead.CURES[instead.OTHER_ANSWER]
-    )
+    problem = f"{doing}: the answer has no {name} in it, as text"
+    raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
 
 
 def _inside(body: object) -> Iterable[Any]:
@@ -155,13 +154,10 @@ def _refused(doing: str, answer: Answer, refusal: Refusal) -> OktaRefused | NoUs
     if refusal.error_id:
         message += f" (errorId {answer.shown(refusal.error_id, 60)})"
     hint = causes.cure(doing, answer.status, refusal.code, said)
-    if answer.status >= 500:
-        return LostAnswer(message, hint, status=answer.status)
     if answer.status == 429:
-        if answer.limited_for is None:
-            return LostAnswer(message, f"run this again in a minute: {hint}", status=429)
-        when = f"in {answer.limited_for:.0f} seconds"
-        return NoUsableAnswer(message, f"run this again {when}: {hint}", status=429)
+        hint = f"{_again(answer) or 'run this again in a minute'}: {hint}"
+    if answer.status == 429 or answer.status >= 500:
+        return _no_answer(answer, message, hint)
     return OktaRefused(
         message,
         hint,
@@ -183,12 +179,21 @@ def _unreadable(doing: str, answer: Answer, expected: str) -> NoUsableAnswer:
     kind = answer.headers.get("Content-Type", "no content type").split(";")[0]
     size = f"{len(answer.content)} bytes" if answer.content else "an empty body"
     message = f"{doing}: {expected}, but {_host(answer)} answered {answer.status} with {size}"
-    hint = instead.cure(answer.status, kind, answer.content)
-    if answer.status == 429 and answer.limited_for is not None:
-        when = f"run this again in {answer.limited_for:.0f} seconds"
-        return NoUsableAnswer(f"{message} ({answer.shown(kind, 60)})", when, status=429)
-    error = LostAnswer if answer.status >= 500 or answer.status == 429 else NoUsableAnswer
-    return error(f"{message} ({answer.shown(kind, 60)})", hint, status=answer.status)
+    hint = _again(answer) or instead.cure(answer.status, kind, answer.content)
+    return _no_answer(answer, f"{message} ({answer.shown(kind, 60)})", hint)
+
+
+def _again(answer: Answer) -> str:
+    """When to ask again, if it is a 429 that says so."""
+    if answer.status != 429 or answer.limited_for is None:
+        return ""
+    return f"run this again in {answer.limited_for:.0f} seconds"
+
+
+def _no_answer(answer: Answer, message: str, hint: str) -> NoUsableAnswer:
+    """A 5xx, and a 429 that names no time, is a lost answer: it may be asked for again."""
+    lost = answer.status >= 500 or (answer.status == 429 and not _again(answer))
+    return (LostAnswer if lost else NoUsableAnswer)(message, hint, status=answer.status)
 
 
 def _host(answer: Answer) -> str:

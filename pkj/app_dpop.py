@@ -23,9 +23,9 @@ def converge(org: Org, app: ServiceApp, wanted: bool | None, out: Console) -> No
     PUT /api/v1/apps/{id} replaces the whole app: it goes back as it was read just before,
     but for this one flag. Raises OktaRefused, NoUsableAnswer.
     """
-    change = "require DPoP of" if wanted else "lift the DPoP requirement of"
     if wanted is None:
         return
+    change = "require DPoP of" if wanted else "lift the DPoP requirement of"
     if not app.id:
         if wanted:
             out.would(f"{change} the new app")

@@ -168,8 +168,7 @@ def _origin(error: PkjError, env: Env | None) -> str:
     import re
 
     told = {getattr(error, "setting", ""), *re.findall(r"[A-Z_]+", f"{error} {error.hint}")}
-    names = sorted(told & env.from_environment) if env else []
-    if env is None or not names:
+    if env is None or not (names := sorted(told & env.from_environment)):
         return ""
     come = "comes" if len(names) == 1 else "come"
     return f" ({' and '.join(names)} {come} from the environment, which wins over {env.path})"

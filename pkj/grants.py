@@ -28,13 +28,13 @@ def converge(
             if scope in granted:
                 out.say(scope)
             elif not out.would(f"grant {scope}"):
-                _say_granted(org, app, scope, out, errors)
+                _try_to_grant(org, app, scope, out, errors)
         errors = _still_refused(org, app, errors, out)
     finally:
         refused.extend(errors.values())
 
 
-def _say_granted(
+def _try_to_grant(
     org: Org, app: ServiceApp, scope: str, out: Console, errors: dict[str, OktaRefused]
 ) -> None:
     try:

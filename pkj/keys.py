@@ -74,10 +74,19 @@ def damaged() -> WrongHere:
     return _wrong_key("is damaged: what it signs does not verify", hint)
 
 
+def base64url(raw: bytes) -> str:
+    """Base64url without padding (RFC 7515 section 2)."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def digest(text: str) -> str:
+    """SHA-256 in base64url: a thumbprint of these members (RFC 7638), a token's `ath`."""
+    return base64url(hashlib.sha256(text.encode()).digest())
+
+
 def to_base64url(number: int) -> str:
     """Base64urlUInt of RFC 7518 section 2: unsigned, big-endian, no padding."""
-    raw = number.to_bytes((number.bit_length() + 7) // 8, "big")
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))
 
 
 def from_base64url(text: str) -> int | None:
@@ -104,9 +113,7 @@ def load_modulus(text: str) -> int:
 def thumbprint(modulus: int) -> str:
     """RFC 7638 with SHA-256, in base64url: the members in this order, without blanks."""
     n = to_base64url(modulus)
-    members = f'{{"e":"{EXPONENT_BASE64URL}","kty":"RSA","n":"{n}"}}'
-    digest = hashlib.sha256(members.encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return digest(f'{{"e":"{EXPONENT_BASE64URL}","kty":"RSA","n":"{n}"}}')
 
 
 def jwk(modulus: int, kid: str) -> dict[str, str]:

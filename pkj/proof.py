@@ -1,7 +1,5 @@
 """DPoP proofs: that whoever sends a request holds the key that its token is bound to."""
 
-import base64
-import hashlib
 import os
 import time
 from urllib.parse import urlsplit
@@ -9,13 +7,10 @@ from urllib.parse import urlsplit
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from pkj import keys
+
 SECONDS_BACK = 5
 """How far back a proof is dated: Okta refuses one from the future, or over five minutes old."""
-
-
-def base64url(raw: bytes) -> str:
-    """Base64url without padding (RFC 7515 section 2)."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 class Prover:
@@ -32,14 +27,13 @@ class Prover:
     def jwk(self) -> dict[str, str]:
         """The public key; Okta reads no member but these (okta-sdk-dotnet issue 758)."""
         numbers = self._key.public_key().public_numbers()
-        x, y = (base64url(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
+        x, y = (keys.base64url(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
         return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
 
     def thumbprint(self) -> str:
         """RFC 7638 with SHA-256: what a token bound to this key has as `jkt`."""
         jwk = self.jwk()
-        members = f'{{"crv":"P-256","kty":"EC","x":"{jwk["x"]}","y":"{jwk["y"]}"}}'
-        return base64url(hashlib.sha256(members.encode()).digest())
+        return keys.digest(f'{{"crv":"P-256","kty":"EC","x":"{jwk["x"]}","y":"{jwk["y"]}"}}')
 
     def proof(
         self, method: str, url: str, *, clock_offset: float = 0, token: str | None = None
@@ -57,7 +51,7 @@ class Prover:
         if self.nonce:
             claims["nonce"] = self.nonce
         if token:
-            claims["ath"] = base64url(hashlib.sha256(token.encode()).digest())
+            claims["ath"] = keys.digest(token)
         headers = {"typ": "dpop+jwt", "jwk": self.jwk()}
         return jwt.encode(claims, self._key, algorithm="ES256", headers=headers)
 

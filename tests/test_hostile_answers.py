@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import STEP_2, STEP_3, EnvFile, Run
+from dpop_requests import of_the_app
 from scene import Scene
 
 from pkj import clock
@@ -63,24 +64,14 @@ def test_an_answer_that_is_nested_too_deeply_to_be_shown_is_none(
 def test_keys_of_another_shape_are_no_keys(keys: Any, scene: Scene) -> None:
     app = scene.settled({**scene.others, "status": "INACTIVE"})
     scene.env.write(DPOP="true")
-    body = {"status": "ACTIVE", "settings": {"oauthClient": {"jwks": {"keys": keys}}}}
-    scene.sandbox.faults.add(Fault(f"GET /api/v1/apps/{app.id}", only_the_app(body), times=None))
+    change = of_the_app(lambda body: body["settings"]["oauthClient"].update(jwks={"keys": keys}))
+    scene.sandbox.faults.add(Fault(f"GET /api/v1/apps/{app.id}", change, times=None))
 
     result = scene.step_2()
 
     assert result.returncode == 3, result.stderr
     assert "INACTIVE key" in result.stderr
     assert not app.dpop_bound
-
-
-def only_the_app(body: dict[str, Any]) -> Action:
-    """This body in place of an app as `/api/v1/apps/{id}` shows it."""
-
-    def changed(answer: Answer) -> Answer:
-        is_app = isinstance(answer.body, dict) and "signOnMode" in answer.body
-        return Answer(answer.status, body if is_app else answer.body, answer.headers)
-
-    return patch(changed)
 
 
 @pytest.mark.parametrize(
