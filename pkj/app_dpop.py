@@ -7,6 +7,7 @@ from pkj.answers import body_of
 from pkj.app_key import keys_of
 from pkj.console import Console
 from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.instead import CURES, OTHER_ANSWER
 from pkj.masking import shortened
 from pkj.okta import Org
 from pkj.service_app import ServiceApp
@@ -50,7 +51,8 @@ def _oauth_client(doing: str, body: dict[str, Any]) -> dict[str, Any]:
     settings = body.get("settings")
     client = settings.get("oauthClient") if isinstance(settings, dict) else None
     if not isinstance(client, dict):
-        raise NoUsableAnswer(f"{doing}: the answer has no settings.oauthClient in it")
+        problem = f"{doing}: the answer has no settings.oauthClient in it"
+        raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
     return client
 
 

@@ -74,6 +74,19 @@ def test_keys_of_another_shape_are_no_keys(keys: Any, scene: Scene) -> None:
     assert not app.dpop_bound
 
 
+def test_an_app_without_its_oauth_settings_is_no_usable_answer(scene: Scene) -> None:
+    app = scene.settled()
+    scene.env.write(DPOP="true")
+    change = of_the_app(lambda body: body.pop("settings"))
+    scene.sandbox.faults.add(Fault(f"GET /api/v1/apps/{app.id}", change, times=None))
+
+    result = scene.step_2()
+
+    assert result.returncode == 4, result.stderr
+    assert "no settings.oauthClient in it\nwhat to do: " in result.stderr
+    assert not app.dpop_bound
+
+
 @pytest.mark.parametrize(
     ("line", "body", "code"),
     [

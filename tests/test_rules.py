@@ -62,7 +62,10 @@ IMPORTS: dict[str, set[str]] = {
         *("answers", "app_key", "console", "env", "errors", "key_settings", "okta"),
         *("org_settings", "service_app"),
     },
-    "app_dpop": {"answers", "app_key", "console", "errors", "masking", "okta", "service_app"},
+    "app_dpop": {
+        *("answers", "app_key", "console", "errors", "instead", "masking", "okta"),
+        "service_app",
+    },
     "grants": {"answers", "console", "errors", "masking", "okta", "service_app"},
     "admin_roles": {"answers", "console", "errors", "masking", "okta", "service_app"},
     "token_request": {
