@@ -58,10 +58,14 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
 
 
 def step(env: console.Env, options: console.Namespace, out: console.Console) -> None:
+    from contextlib import nullcontext
+
     from pkj import app_deletion
 
     out.dry_run = options.dry_run
-    (app_deletion.step if app_deletion.is_meant(options) else main)(env, options, out)
+    run = app_deletion.step if app_deletion.is_meant(options) else main
+    with nullcontext() if options.dry_run else env.locked():
+        run(env, options, out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Step 1 of 3: generate an RSA key pair and put it into .env.
 
-writes: PRIVATE_KEY, PUBLIC_KEY, MODULUS, KEY_ID; a key that is there already is kept,
-unless --force says otherwise
+writes: PRIVATE_KEY, PUBLIC_KEY, MODULUS, KEY_ID; an existing key is kept
+unless --force is given
 
 exit codes: 0 done, 1 something here is wrong, 2 usage, 130 interrupted
 """
@@ -15,20 +15,20 @@ def add_options(parser: console.ArgumentParser) -> None:
     sizes = (2048, 3072, 4096)
     parser.add_argument("--bits", type=int, choices=sizes, default=2048, help="key size (2048)")
     parser.add_argument(
-        "--force", action="store_true", help="replace a key; the file is kept as .env.previous"
+        "--force",
+        action="store_true",
+        help="replace an existing key; the file is first backed up to .env.previous",
     )
 
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
     from pkj import key_settings, keys
-    from pkj.env import unchecked
 
-    check = unchecked if options.force else key_settings.refuse_to_replace
-    check(env.all_stored())
-
-    key = keys.generate(options.bits)
-
-    env.save(key_settings.of_new_key(key), check=check, keep_copy=options.force)
+    with env.locked():
+        if not options.force:
+            key_settings.refuse_to_replace(env)
+        new = key_settings.of_new_key(keys.generate(options.bits))
+        env.save(new, keep_copy=options.force)
 
     out.say(f"{console.HEADING} Keys generated and added to .env file.")
 

@@ -1,8 +1,11 @@
 """The `.env` file as the state between the steps: require some values, save some values."""
 
 import os
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from pkj import env_file, env_text
 from pkj.errors import WrongHere
@@ -26,10 +29,6 @@ WHO_WRITES = {
 OPEN_QUOTE = "most often a quote is not closed there"
 
 
-def unchecked(stored: Mapping[str, str]) -> None:
-    """A `check` for `Env.save` that lets everything pass."""
-
-
 class Env:
     """The settings: the process environment where it has a value, else the file.
 
@@ -46,20 +45,25 @@ class Env:
         explicit: bool = False,
     ) -> None:
         self.path, self._environ, self._note, self._explicit = path, environ, note, explicit
-        self._values: dict[str, str] | None = None
+        self._assigned: list[tuple[str, str]] | None = None
+        self._locked = False
         self.from_environment: set[str] = set()
         """Names whose value was asked for and came from there."""
 
     def stored(self, name: str) -> str | None:
         """The value in the file, whatever the environment says."""
-        return self._stored().get(name) or None
+        return dict(self._read()).get(name) or None
 
-    def all_stored(self) -> Mapping[str, str]:
-        """Every value in the file; what a `check` is given."""
-        return self._stored()
+    def held(self, name: str) -> list[str]:
+        """Every value that the file has for the name, also those that a later line hides."""
+        return [value for key, value in self._read() if key == name and value]
 
     def get(self, name: str) -> str | None:
+        """Raises WrongHere for a value from the environment that is not text."""
         if value := self._environ.get(name):
+            if not _is_text(value):
+                problem = f"{name} in the environment is not UTF-8 text"
+                raise WrongHere(problem, f"set it again, or unset {name} to use {self.path}")
             self.from_environment.add(name)
             return value
         return self.stored(name)
@@ -79,55 +83,98 @@ class Env:
         missing = [group for group in wanted if not found.keys() & set(group)]
         if missing:
             lines = [f"  {' or '.join(group)}: {WHO_WRITES[group[0]]}" for group in missing]
+            hidden = [name for group in missing for name in group if self.held(name)]
+            lines += [f"a line further down clears {name} again" for name in hidden]
             if line := env_text.unreadable_line(env_file.read_text(self.path) or ""):
                 lines.append(f"line {line} of the file is not an assignment: {OPEN_QUOTE}")
-            raise WrongHere(
-                "\n".join(["settings are missing:", *lines]),
-                f"write them to {self.path}, or run the step that does",
-            )
+            raise WrongHere("\n".join(["settings are missing:", *lines]), self._where_to_write())
         return found
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let no other run change the file for the time of the `with` block; may be nested.
+
+        What another run has written meanwhile is read. Waits for it, but not for ever: raises
+        WrongHere then. Reading needs no lock.
+        """
+        if self._locked:
+            yield
+            return
+        with env_file.locked(self.path, self._note):
+            self._locked, self._assigned = True, None
+            try:
+                yield
+            finally:
+                self._locked = False
 
     def save(
         self,
         values: Mapping[str, str],
         *,
-        check: Callable[[Mapping[str, str]], None] = unchecked,
+        check: Callable[[Mapping[str, str]], None] | None = None,
         keep_copy: bool = False,
     ) -> None:
         """Write `values` to the file in one step; an empty value clears a name.
 
-        `check` gets what the file holds at that moment, with other writers locked out, and
+        `check` gets what the file holds at that moment, with other runs locked out, and
         raises to prevent the save. `keep_copy` first keeps the present file beside it.
-        Raises WrongHere, and changes nothing, if the file cannot be written safely.
+        Raises WrongHere, and changes nothing, if the file cannot be written safely, or a
+        private key would be lost without a copy.
         """
         target = Path(os.path.realpath(self.path))
-        with env_file.locked(target):
+        with self.locked():
             present = env_file.read_text(target)
-            stored = env_text.read(present or "")
-            check(stored)
+            before = env_text.assignments(present or "")
+            if check:
+                check(dict(before))
+            new = self._new_text(present or "", before, values)
+            after = env_text.assignments(new)
+            if not keep_copy and _private_keys(before) - _private_keys(after):
+                problem = f"{self.path} has another PRIVATE_KEY now; nothing was changed"
+                raise WrongHere(problem, "run this again")
+            copy = None
             if keep_copy and present is not None:
                 copy = env_file.keep_copy(self.path, present)
-                self._note(f"the file as it was is kept as {copy}")
-            looser = env_file.replace_text(target, self._new_text(present or "", stored, values))
-        self._values = {**stored, **values}
+            looser = env_file.replace_text(target, new)
+        self._assigned = after
+        if copy is not None:
+            back = f"mv {quote(os.path.abspath(copy))} {quote(str(target))}"
+            self._note(f"backed up the previous file to {copy}; to go back: {back}")
         if looser is not None:
             self._note(f"{self.path} had mode {looser:04o}; it is 0600 now: yours alone")
         self._warn_of_shadows(values)
 
+    def warn_if_open_to_others(self) -> None:
+        """Say so where other users may read or change a file that holds a private key."""
+        mode = env_file.open_to_others(self.path)
+        if mode is not None and self.held("PRIVATE_KEY"):
+            self._note(
+                f"warning: {self.path} holds the private key and is open to other users"
+                f" (mode {mode:04o}): run `chmod 600 {quote(str(self.path))}`"
+            )
+
     def secrets(self) -> list[str]:
         """Values that must never be shown, of those that have been read; without `SSWS `."""
-        sources = (self._environ, self._values or {})
-        named = [source.get(name) for source in sources for name in ("PRIVATE_KEY", "API_KEY")]
-        return [value.removeprefix("SSWS ") for value in named if value]
+        names = ("PRIVATE_KEY", "API_KEY")
+        named = [self._environ.get(name, "") for name in names]
+        named += [value for name, value in self._assigned or () if name in names]
+        # What is not text is never used, and so never shown.
+        return [value.removeprefix("SSWS ") for value in named if value and _is_text(value)]
 
-    def _stored(self) -> dict[str, str]:
-        if self._values is None:
-            self._values = env_text.read(env_file.read_text(self.path) or "")
-        return self._values
+    def _read(self) -> list[tuple[str, str]]:
+        if self._assigned is None:
+            self._assigned = env_text.assignments(env_file.read_text(self.path) or "")
+        return self._assigned
 
-    def _new_text(self, text: str, stored: Mapping[str, str], values: Mapping[str, str]) -> str:
+    def _where_to_write(self) -> str:
+        example = self.path.with_name(".env.example")
+        if env_file.read_text(self.path) is None and os.path.lexists(example):
+            return f"run `cp {quote(str(example))} {quote(str(self.path))}`, and fill it in"
+        return f"write them to {self.path}, or run the script that does"
+
+    def _new_text(self, text: str, before: list[tuple[str, str]], values: Mapping[str, str]) -> str:
         new = env_text.replace(text, values)
-        if env_text.read(new) != {**stored, **values}:
+        if env_text.read(new) != {**dict(before), **values}:
             line = env_text.unreadable_line(text)
             problem = f"{self.path} cannot be changed safely: line {line} is not an assignment"
             raise WrongHere(problem, f"{OPEN_QUOTE}; mend that line")
@@ -140,3 +187,12 @@ class Env:
                     f"warning: {name} is also set in the environment, which wins over"
                     f" {self.path}: unset {name} to use the value just written"
                 )
+
+
+def _private_keys(assigned: list[tuple[str, str]]) -> set[str]:
+    return {value for name, value in assigned if name == "PRIVATE_KEY" and value}
+
+
+def _is_text(value: str) -> bool:
+    """Bytes in the environment that are not UTF-8 come as lone surrogates (PEP 383)."""
+    return not re.search("[\ud800-\udfff]", value)

@@ -1,23 +1,33 @@
-"""The `.env` file on disk: read it whole, replace it whole, one writer at a time."""
+"""The `.env` file on disk: read it whole, replace it whole, one run at a time."""
 
 import contextlib
 import errno
+import fcntl
+import hashlib
 import os
+import re
 import stat
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from pkj.errors import WrongHere
 
-if sys.platform != "win32":
-    import fcntl
+LARGEST = 2 * 2**20
+"""Bytes. Settings take a few thousand; python-dotenv takes seconds to parse a megabyte."""
 
-TEMPORARY = ".env.pkj-"
-"""How the names of temporary files begin, so that git ignores one that a kill left behind."""
+MOST_SPACES = 1000
+"""In a row. python-dotenv's time grows with the square of their number (`parse_unquoted_value`
+in dotenv/parser.py): 200,000 around a value take over a minute."""
 
-LOCK_SECONDS = 10.0
+TOO_MANY_SPACES = re.compile(rf"(?<![^\S\r\n])[^\S\r\n]{{{MOST_SPACES + 1}}}")
+
+LOCK_SECONDS = 60.0
+"""How long a run waits for another one."""
+
+SILENT_SECONDS = 0.5
+"""After so long it says that it waits."""
 
 READ_HINT = "see what --env-file names, and who may read it"
 WRITE_HINT = "see what --env-file names, and who may write to its folder"
@@ -30,15 +40,16 @@ BUSY_HINT = (
 def read_text(path: Path) -> str | None:
     """The whole text of the file, None where there is no file.
 
-    Raises WrongHere for what is not a readable regular file in UTF-8. Never waits: a FIFO
-    is opened without blocking, and refused.
+    Raises WrongHere for what is not a readable regular file in UTF-8, or not one that can be
+    parsed in good time. Never waits: a FIFO is opened without blocking, and refused.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags = os.O_RDONLY | os.O_NONBLOCK
     try:
         with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise WrongHere(f"{path} is not a regular file", "name another with --env-file")
-            return file.read().decode("utf-8")
+            content = file.read(LARGEST + 1)
+        text = content.decode("utf-8")
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as cause:
@@ -46,28 +57,44 @@ def read_text(path: Path) -> str | None:
         raise WrongHere(problem, "save it as UTF-8 and run this again") from cause
     except OSError as cause:
         raise WrongHere(f"{path} cannot be read: {cause.strerror}", READ_HINT) from cause
+    if len(content) > LARGEST:
+        problem = f"{path} is larger than {LARGEST} bytes: this is not a file of settings"
+        raise WrongHere(problem, "name another with --env-file")
+    if run := TOO_MANY_SPACES.search(text):
+        line = len(re.findall(r"\r\n|\n|\r", text[: run.start()])) + 1
+        problem = f"line {line} of {path} has more than {MOST_SPACES} spaces in a row"
+        raise WrongHere(problem, "remove them and run this again")
+    return text
+
+
+def open_to_others(path: Path) -> int | None:
+    """The mode of the file if users other than its owner may read or change it, else None."""
+    with contextlib.suppress(OSError):
+        mode = stat.S_IMODE(path.stat().st_mode)
+        return mode if mode & 0o066 else None
+    return None
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock that writers of `path` (resolved) take, for at most one of them at a time.
+def locked(path: Path, note: Callable[[str], None]) -> Iterator[None]:
+    """Let no other run change the file for the time of the `with` block.
 
-    The lock is on the folder itself, so it leaves no file behind and ends with the process.
-    Raises WrongHere when another writer keeps it for LOCK_SECONDS.
+    The lock (flock(2)) ends with the process. It is on an empty file beside `.env`, which is
+    removed at the end: `.env` itself is another file after each save, and a lock on the
+    folder would hold up those who work on other files in it. Waits for another run for up
+    to LOCK_SECONDS, and tells `note`; then raises WrongHere.
     """
-    if sys.platform == "win32":
-        yield
-        return
+    target = Path(os.path.realpath(path))
+    lock = target.with_name(f"{target.name}.pkj-lock")
+    descriptor = _acquire(lock, path, note)
     try:
-        folder = os.open(path.parent, os.O_RDONLY)
-    except OSError as cause:
-        raise WrongHere(f"{path} cannot be written: {cause.strerror}", WRITE_HINT) from cause
-    try:
-        if _lock(folder, path):
-            _remove_leftovers(path.parent)
+        if descriptor is not None:
+            for file in dict.fromkeys((path, target)):
+                _remove_leftovers(file)
         yield
     finally:
-        os.close(folder)
+        if descriptor is not None:
+            _release(descriptor, lock)
 
 
 def replace_text(path: Path, text: str) -> int | None:
@@ -78,70 +105,116 @@ def replace_text(path: Path, text: str) -> int | None:
     """
     try:
         before = path.stat() if path.exists() else None
-        _put(path, text.encode(), path if before else None)
+        _put(path, text, path if before else None)
     except OSError as cause:
         hint = BUSY_HINT if cause.errno == errno.EBUSY else WRITE_HINT
         problem = f"{path} cannot be written: {cause.strerror}; it is as it was"
         raise WrongHere(problem, hint) from cause
     mode = stat.S_IMODE(before.st_mode) if before else 0o600
-    return mode if mode & ~0o600 and sys.platform != "win32" else None
+    return mode if mode & ~0o600 else None
 
 
 def keep_copy(path: Path, text: str) -> Path:
-    """Keep `text` beside `path` as NAME.previous, or .previous.1 and so on: none is overwritten.
+    """Keep `text` beside `path` as NAME.previous. Earlier copies move on to .previous.1 and so
+    on: none is overwritten.
 
     Returns where. Raises WrongHere. To be called with the lock held.
     """
-    copy, number = path.with_name(f"{path.name}.previous"), 0
+    copy = path.with_name(f"{path.name}.previous")
     try:
-        while os.path.lexists(copy):
-            number += 1
-            copy = path.with_name(f"{path.name}.previous.{number}")
-        _put(copy, text.encode(), path)
+        _put(copy, text, path, before_rename=lambda: _make_room(copy))
     except OSError as cause:
-        problem = f"{copy} cannot be written: {cause.strerror}; nothing was changed"
+        problem = f"{copy} cannot be written: {cause.strerror}; {path} was not changed"
         raise WrongHere(problem, WRITE_HINT) from cause
     return copy
 
 
-def _lock(folder: int, path: Path) -> bool:
-    """Whether the lock was taken: some file systems have none for folders (flock(2), NFS)."""
-    if sys.platform == "win32":
-        return False
-    give_up = time.monotonic() + LOCK_SECONDS
+def _acquire(lock: Path, path: Path, note: Callable[[str], None]) -> int | None:
+    """The descriptor that holds the lock. None where there can be none: in a folder in which
+    nothing can be written anyway, and on a file system without locks (flock(2), NFS)."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+    began, told = time.monotonic(), False
     while True:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as cause:
-            if time.monotonic() > give_up:
-                problem = f"{path} is being written by another process"
-                raise WrongHere(problem, "wait for it to end, or end it") from cause
-            time.sleep(0.02)
+            descriptor = os.open(lock, flags, 0o600)
+        except OSError as cause:
+            if not os.path.lexists(lock):
+                return None
+            problem = f"{lock} cannot be opened: {cause.strerror}"
+            raise WrongHere(problem, f"remove it if no other run is at work on {path}") from cause
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.lstat(lock)):
+                return descriptor
+        except (BlockingIOError, FileNotFoundError):
+            pass  # another run holds it, or held it and removed the file at its end
         except OSError:
-            return False
-        else:
-            return True
+            _release(descriptor, lock)
+            return None
+        os.close(descriptor)
+        waited = time.monotonic() - began
+        if waited > LOCK_SECONDS:
+            problem = f"another run is still at work on {path}; nothing was changed"
+            raise WrongHere(problem, "wait for it to end, then run this again")
+        if waited > SILENT_SECONDS and not told:
+            note(f"another run is at work on {path}; waiting for up to {LOCK_SECONDS:.0f} seconds")
+            told = True
+        time.sleep(0.02)
 
 
-def _remove_leftovers(folder: Path) -> None:
-    """With the lock held, every temporary file is one that a killed writer left."""
-    for leftover in folder.glob(f"{TEMPORARY}*"):
+def _release(descriptor: int, lock: Path) -> None:
+    # Whoever waits on the file that is removed here sees that, and makes another. It is
+    # empty unless it is somebody else's.
+    if os.fstat(descriptor).st_size == 0:
         with contextlib.suppress(OSError):
-            leftover.unlink()
+            lock.unlink()
+    os.close(descriptor)
 
 
-def _put(path: Path, content: bytes, like: Path | None) -> None:
+def _remove_leftovers(path: Path) -> None:
+    """With the lock held, remove the temporary files that killed runs left.
+
+    Only what proves to be one: its name holds the digest of its text, or it is empty.
+    """
+    name = re.compile(rf"{re.escape(path.name)}(?:\.previous)?\.pkj-([0-9a-f]{{32}})-[0-9a-f]{{8}}")
+    with contextlib.suppress(OSError):
+        for match in filter(None, map(name.fullmatch, os.listdir(path.parent))):
+            leftover = path.with_name(match[0])
+            with contextlib.suppress(OSError, WrongHere):
+                text = read_text(leftover)
+                if text == "" or (text and _digest(text) == match[1]):
+                    leftover.unlink()
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _make_room(copy: Path) -> None:
+    """Rename the copies one by one, the oldest first, up to the first name that is free:
+    wherever this is killed, each of them has a name."""
+    names = [copy]
+    while os.path.lexists(names[-1]):
+        names.append(copy.with_name(f"{copy.name}.{len(names)}"))
+    for newer, older in reversed([*pairwise(names)]):
+        os.rename(newer, older)
+
+
+def _put(
+    path: Path, text: str, like: Path | None, before_rename: Callable[[], None] = lambda: None
+) -> None:
     """Write the file whole, with the owner of the file `like`."""
-    temporary = path.with_name(f"{TEMPORARY}{os.urandom(8).hex()}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    temporary = path.with_name(f"{path.name}.pkj-{_digest(text)}-{os.urandom(4).hex()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         with open(os.open(temporary, flags, 0o600), "wb") as file:
-            os.chmod(temporary, 0o600)  # whatever the umask took away
-            if like and sys.platform != "win32":
+            os.fchmod(file.fileno(), 0o600)  # whatever the umask took away
+            if like:
                 _keep_owner(file.fileno(), like)
-            file.write(content)
+            file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
+        before_rename()
         os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):
@@ -163,8 +236,6 @@ def _keep_owner(file: int, like: Path) -> None:
 
 def _sync_folder(folder: Path) -> None:
     # The rename has happened; a file system that cannot sync a folder does not undo it.
-    if sys.platform == "win32":
-        return
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -33,8 +33,13 @@ def read(text: str) -> dict[str, str]:
 
     The last of several equal names counts; a name without `=` counts as empty.
     """
+    return dict(assignments(text))
+
+
+def assignments(text: str) -> list[tuple[str, str]]:
+    """Every name with its value, in the order of the text, also those that a later one hides."""
     text = text.removeprefix(BYTE_ORDER_MARK)
-    return {b.key: b.value or "" for b in _bindings(_unix(text)) if b.key is not None}
+    return [(b.key, b.value or "") for b in _bindings(_unix(text)) if b.key is not None]
 
 
 def unreadable_line(text: str) -> int | None:

@@ -26,18 +26,20 @@ class PublicKey(NamedTuple):
 
 
 def of_new_key(key: rsa.RSAPrivateKey) -> dict[str, str]:
-    """The four values that step 1 writes."""
+    """The four values that generate_keys.py writes."""
     return {"PRIVATE_KEY": keys.private_pem(key), **_public(keys.modulus(key))}
 
 
-def refuse_to_replace(stored: Mapping[str, str]) -> None:
-    """A `check` for `Env.save`: raises WrongHere if the file holds a key already."""
-    held = [name for name in ("PRIVATE_KEY", "MODULUS") if stored.get(name)]
+def refuse_to_replace(env: Env) -> None:
+    """Raise WrongHere if the file holds a key, also one that a later line hides."""
+    held = [name for name in ("PRIVATE_KEY", "MODULUS") if env.held(name)]
     if not held:
         return
-    problem = f"there is a key already: {' and '.join(held)} in .env; nothing was changed"
-    hint = "--force replaces it, and keeps the present file as .env.previous"
-    if app := stored.get("CLIENT_ID"):
+    problem = f"there is a key already: {' and '.join(held)} in {env.path}; nothing was changed"
+    hint = f"--force replaces it, and first backs up the file to {env.path.name}.previous"
+    if hidden := [name for name in held if not env.stored(name)]:
+        hint = f"remove the line further down that clears {' and '.join(hidden)} again; {hint}"
+    if app := env.stored("CLIENT_ID"):
         hint += (
             f"; the app {app} trusts the present key, and tokens fail with the new one"
             " until `python create_okta_service_app.py` is run again"
@@ -93,6 +95,7 @@ class Unchanged:
 
 def signing_key(env: Env) -> tuple[rsa.RSAPrivateKey, str | None]:
     """The private key and the kid to send with what it signs. Raises WrongHere."""
+    env.warn_if_open_to_others()
     key = keys.load_private(env.require("PRIVATE_KEY")["PRIVATE_KEY"], check=False)
     same_source = _same_source(env, "PRIVATE_KEY")
     return key, keys.kid_to_send(keys.modulus(key), env.get("KEY_ID"), same_source=same_source)

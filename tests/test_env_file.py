@@ -2,7 +2,9 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -160,7 +162,7 @@ path = Path(sys.argv[1])
 def watch(frame, event, called):
     for name in ("open", "fsync", "replace"):
         if event == "c_return" and called is getattr(os, name):
-            for new in path.parent.glob(".env.pkj-*"):
+            for new in path.parent.glob(".env.pkj-*-*"):
                 print(name, oct(new.stat().st_mode & 0o777), new.stat().st_size)
             if name == "replace":
                 print("replaced")
@@ -246,7 +248,9 @@ def test_a_check_that_raises_changes_nothing(settings: Env, path: Path, notes: l
     assert notes == []
 
 
-def test_each_kept_copy_has_a_name_of_its_own(settings: Env, path: Path, notes: list[str]) -> None:
+def test_the_newest_copy_is_previous_and_none_is_overwritten(
+    settings: Env, path: Path, notes: list[str]
+) -> None:
     texts = ["A=0\n", "\ufeffA=1\r\n", "# only this\n"]
     for text in texts:
         put(path, text, mode=0o644)
@@ -255,9 +259,9 @@ def test_each_kept_copy_has_a_name_of_its_own(settings: Env, path: Path, notes: 
     names = [".env.previous", ".env.previous.1", ".env.previous.2"]
     copies = [path.with_name(name) for name in names]
     assert beside(path) == [".env", *names]
-    assert [copy.read_bytes().decode() for copy in copies] == texts
+    assert [copy.read_bytes().decode() for copy in copies] == texts[::-1]
     assert [mode(copy) for copy in copies] == [0o600] * 3
-    assert [note for note in notes if str(copies[1]) in note]
+    assert all(str(copies[0]) in note for note in notes if "previous" in note)
 
 
 def test_a_copy_of_a_file_by_another_name_is_called_after_it(path: Path) -> None:
@@ -278,7 +282,57 @@ def test_a_link_where_the_copy_would_be_is_not_followed(
     settings.save({"A": "2"}, keep_copy=True)
 
     assert not (tmp_path / "trap").exists()
-    assert path.with_name(".env.previous.1").read_text() == OLD
+    assert path.with_name(".env.previous.1").is_symlink()
+    assert path.with_name(".env.previous").read_text() == OLD
+
+
+def test_the_command_that_goes_back_is_printed(path: Path, notes: list[str]) -> None:
+    link = path.with_name("a link's.env")
+    put(path, mode=0o600)
+    link.symlink_to(path.name)
+
+    Env(link, {}, notes.append).save({"A": "2"}, keep_copy=True)
+
+    (note,) = notes
+    subprocess.run(["/bin/sh", "-c", note.partition("to go back: ")[2]], cwd="/", check=True)
+    assert (path.read_text(), link.is_symlink()) == (OLD, True)
+    assert beside(path) == [".env", link.name]
+
+
+KILLED_IN_BETWEEN = """
+import os, signal, sys
+sys.path.insert(0, ".")
+from pathlib import Path
+from pkj.env import Env
+count = 0
+def hook(event, _):
+    global count
+    count += event == "os.rename"
+    if event == "os.rename" and count == int(sys.argv[2]):
+        os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+Env(Path(sys.argv[1]), {}, print).save({"A": "new"}, keep_copy=True)
+"""
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_no_copy_is_lost_wherever_the_next_one_is_cut_off(
+    settings: Env, path: Path, at: int
+) -> None:
+    for text in ("A=0\n", "A=1\n", "A=2\n"):
+        put(path, text)
+        settings.save({"A": "new"}, keep_copy=True)
+    put(path, "A=3\n")
+
+    assert run_python(KILLED_IN_BETWEEN, path, at).returncode == -signal.SIGKILL
+    settings.save({"A": "4"}, keep_copy=True)
+
+    copies = sorted(path.parent.glob(".env.previous*"))
+    texts = [copy.read_text() for copy in copies]
+    assert [text for text in texts if text != "A=new\n"][-3:] == ["A=2\n", "A=1\n", "A=0\n"]
+    assert copies[0].name == ".env.previous"
+    assert texts[0] == "A=3\n"
+    assert not list(path.parent.glob("*.pkj-*"))
 
 
 def test_where_there_is_no_file_there_is_nothing_to_keep(settings: Env, path: Path) -> None:
@@ -287,13 +341,73 @@ def test_where_there_is_no_file_there_is_nothing_to_keep(settings: Env, path: Pa
     assert beside(path) == [".env"]
 
 
-def test_what_a_killed_writer_left_is_removed_by_the_next(settings: Env, path: Path) -> None:
-    put(path)
-    path.with_name(f"{env_file.TEMPORARY}0123456789abcdef").write_text("PRIVATE_KEY=half")
+def leftover(path: Path, text: str) -> Path:
+    """As a killed writer leaves it."""
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    return path.with_name(f"{path.name}.pkj-{digest}-0123abcd")
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(
+    settings: Env, path: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "elsewhere" / "settings"
+    target.parent.mkdir()
+    put(target)
+    path.symlink_to(target)
+    for name in (".env", ".env.previous"):
+        put(leftover(path.with_name(name), "PRIVATE_KEY=k\n"), "PRIVATE_KEY=k\n")
+    put(leftover(target, "PRIVATE_KEY=k\n"), "PRIVATE_KEY=k\n")
+    put(leftover(target, "PRIVATE_KEY=other\n"), "")
+    target.with_name("settings.pkj-lock").touch()
 
     settings.save({"A": "2"})
 
-    assert beside(path) == [".env"]
+    assert (beside(path), beside(target)) == ([".env"], ["settings"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(".env.pkj-prod", ".env.pkj-lock", ".env.pkj-0123456789abcdef"),
+        leftover(Path(".env"), "x").name,
+    ],
+)
+def test_a_file_of_somebody_else_stays_whatever_its_name(
+    settings: Env, path: Path, name: str
+) -> None:
+    put(path)
+    mine = path.with_name(name)
+    put(mine, "PRIVATE_KEY=mine\n")
+
+    settings.save({"A": "2"})
+    Env(mine, {}, print).save({"B": "2"})
+
+    assert mine.read_text() == "PRIVATE_KEY=mine\nB=2\n"
+    assert beside(path) == [".env", name]
+
+
+def test_a_folder_that_cannot_be_listed_is_no_hindrance(open_folder: Path) -> None:
+    put(open_folder / ".env")
+    os.chown(open_folder / ".env", NOBODY if AS_ROOT else -1, NOBODY if AS_ROOT else -1)
+    open_folder.chmod(0o333)
+
+    with as_nobody():
+        Env(open_folder / ".env", {}, print).save({"A": "2"})
+
+    open_folder.chmod(0o777)
+    assert (stored(open_folder / ".env"), beside(open_folder / ".env")) == ({"A": "2"}, [".env"])
+
+
+def test_mode_and_owner_are_set_on_the_open_file_and_never_by_its_name(path: Path) -> None:
+    put(path)
+    if AS_ROOT:
+        os.chown(path, NOBODY, NOBODY)
+    hook = "lambda event, a: event in ('os.chmod', 'os.chown') and print(event, a[0])"
+
+    result = run_python(f"import sys; sys.addaudithook({hook})\n{WRITER}", path, "X", 1)
+
+    assert result.stderr == ""
+    assert re.fullmatch(r"(os\.ch(mod|own) \d+\n)+", result.stdout)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="only root can give a file to somebody else")
@@ -327,6 +441,13 @@ def test_an_owner_that_cannot_be_kept_means_one_sentence_and_no_change(
 
 
 # Taking turns
+
+
+def hold_lock(path: Path) -> int:
+    """As another run does, until the descriptor is closed."""
+    lock = os.open(path.with_name(f"{path.name}.pkj-lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 WRITER = """
@@ -366,8 +487,7 @@ def test_writers_at_the_same_time_lose_nothing_of_each_other(path: Path) -> None
 
 def test_a_writer_that_waited_for_the_lock_reads_again_before_it_writes(path: Path) -> None:
     put(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
+    lock = hold_lock(path)
     with subprocess.Popen(
         python(STALE_WRITER, path), cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as writer:
@@ -377,7 +497,7 @@ def test_a_writer_that_waited_for_the_lock_reads_again_before_it_writes(path: Pa
         assert writer.poll() is None
         assert path.read_text() == OLD
         put(path, "A=changed meanwhile\nC=3\n")
-        os.close(folder)
+        os.close(lock)
         assert writer.stdout.readline() == "changed meanwhile\n"
         assert writer.wait(timeout=60) == 0
 
@@ -385,37 +505,92 @@ def test_a_writer_that_waited_for_the_lock_reads_again_before_it_writes(path: Pa
 
 
 def test_a_writer_that_keeps_the_lock_is_not_waited_for_for_ever(
-    settings: Env, path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Env, path: Path, notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(path)
+    monkeypatch.setattr(env_file, "SILENT_SECONDS", 0)
     monkeypatch.setattr(env_file, "LOCK_SECONDS", 0.1)
-    folder = os.open(path.parent, os.O_RDONLY)
-    fcntl.flock(folder, fcntl.LOCK_EX)
+    lock = hold_lock(path)
 
-    with pytest.raises(WrongHere, match="is being written by another process"):
+    with pytest.raises(WrongHere, match="another run is still at work"):
         settings.save({"A": "2"})
-    assert (path.read_text(), beside(path)) == (OLD, [".env"])
+    assert path.read_text() == OLD
+    assert notes == [f"another run is at work on {path}; waiting for up to 0 seconds"]
+    assert settings.get("A") == "1"  # readers wait for nobody
+    other = path.with_name("prod.env")
+    Env(other, {}, print).save({"A": "3"})  # nor do those with another file
 
-    os.close(folder)
+    os.close(lock)
     settings.save({"A": "2"})
+    assert beside(path) == [".env", other.name]
     assert stored(path) == {"A": "2"}
 
 
 def test_the_lock_of_a_killed_writer_ends_with_it(settings: Env, path: Path) -> None:
     code = (
-        "import fcntl, os, sys, time\n"
-        "fcntl.flock(os.open(sys.argv[1], os.O_RDONLY), fcntl.LOCK_EX)\n"
+        "import sys, time; sys.path.insert(0, '.')\n"
+        "from pathlib import Path; from pkj.env import Env\n"
+        "lock = Env(Path(sys.argv[1]), {}, print).locked(); lock.__enter__()\n"
         "print('locked', flush=True)\n"
         "time.sleep(60)\n"
     )
-    with subprocess.Popen(python(code, path.parent), stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        python(code, path), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout
         assert holder.stdout.readline() == "locked\n"
         holder.kill()
 
+    assert beside(path) == [".env.pkj-lock"]
     settings.save({"A": "2"})
 
-    assert stored(path) == {"A": "2"}
+    assert (stored(path), beside(path)) == ({"A": "2"}, [".env"])
+
+
+def test_who_holds_the_lock_saves_and_reads_what_others_wrote_before(
+    settings: Env, path: Path
+) -> None:
+    put(path)
+    assert settings.get("A") == "1"
+    put(path, "A=2\n")
+
+    with settings.locked(), settings.locked():
+        assert settings.get("A") == "2"
+        settings.save({"B": "3"})
+        settings.save({"C": "4"})
+        assert ".env.pkj-lock" in beside(path)
+
+    assert (stored(path), beside(path)) == ({"A": "2", "B": "3", "C": "4"}, [".env"])
+
+
+@pytest.mark.parametrize("kind", ["symlink", "directory"])
+def test_a_lock_that_cannot_be_opened_is_one_sentence(
+    settings: Env, path: Path, tmp_path: Path, kind: str
+) -> None:
+    put(path)
+    lock = path.with_name(".env.pkj-lock")
+    lock.symlink_to(tmp_path / "trap") if kind == "symlink" else lock.mkdir()
+
+    with pytest.raises(WrongHere, match=r"\.env\.pkj-lock cannot be opened") as refused:
+        settings.save({"A": "2"})
+
+    assert "remove it" in refused.value.hint
+    assert path.read_text() == OLD
+    assert not (tmp_path / "trap").exists()
+
+
+def test_a_private_key_that_appears_meanwhile_is_not_lost(settings: Env, path: Path) -> None:
+    put(path, "A=1\nPRIVATE_KEY=old\nPRIVATE_KEY=\n")
+    before = path.read_text()
+
+    with pytest.raises(WrongHere, match="has another PRIVATE_KEY now; nothing was changed"):
+        settings.save({"PRIVATE_KEY": "new"})
+    assert (path.read_text(), beside(path)) == (before, [".env"])
+
+    settings.save({"A": "2"})
+    assert path.read_text() == before.replace("A=1", "A=2")
+    settings.save({"PRIVATE_KEY": "new"}, keep_copy=True)
+    assert "old" in path.with_name(".env.previous").read_text()
 
 
 # What cannot be read or written
@@ -503,7 +678,7 @@ def test_a_folder_that_may_not_be_written_is_refused(open_folder: Path) -> None:
         env = Env(path, {}, print)
         assert env.get("A") == "1"
         assert "cannot be written: Permission denied" in refused(env)
-        with pytest.raises(WrongHere, match="nothing was changed"):
+        with pytest.raises(WrongHere, match="was not changed"):
             env.save({"A": "2"}, keep_copy=True)
 
     assert (path.read_text(), beside(path)) == (OLD, [".env"])
@@ -667,6 +842,28 @@ def test_a_file_of_a_megabyte_is_read_and_changed(settings: Env, path: Path) -> 
     assert path.read_text() == f"{many}LONG=short\n\n{chr(10) * 100_000}A=1\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        pytest.param(f"B=1\n\nA=x{' ' * 200_000}y\n", "line 3 of", id="many_spaces"),
+        pytest.param(f"A='x'\r\nA=x{' ' * 200_000}\n", "line 2 of", id="spaces_at_the_end"),
+        pytest.param(f"A={'x' * 3 * 2**20}\n", "larger than 2097152 bytes", id="too_large"),
+    ],
+)
+@pytest.mark.parametrize("when", ["read", "save"])
+def test_a_file_that_would_take_minutes_is_refused_at_once(
+    settings: Env, path: Path, text: str, problem: str, when: str
+) -> None:
+    put(path, text)
+    signal.alarm(10)  # ends the test by force
+
+    assert problem in refused(settings, when)
+
+    signal.alarm(0)
+    put(path, f"A=x{' ' * 1000}y\n")
+    assert settings.get("A") == f"x{' ' * 1000}y"
+
+
 # Reading
 
 
@@ -759,6 +956,20 @@ def test_a_file_that_the_user_named_and_that_is_not_there_is_an_error(
     path.touch()
     (path.parent / "nothing").touch()
     assert Env(path, complete, print, explicit=True).require("A") == complete
+
+
+def test_where_there_is_no_file_the_command_that_makes_one_is_printed(path: Path) -> None:
+    folder = path.parent / "a b"
+    folder.mkdir()
+    (folder / ".env.example").write_text("A=\n")
+    for made in (False, True):
+        with pytest.raises(WrongHere) as error:
+            Env(folder / ".env", {}, print).require("OKTA_URL")
+        commands = re.findall("run `(cp .*)`, and fill it in", error.value.hint)
+        assert len(commands) == (not made)
+        for command in commands:
+            subprocess.run(["/bin/sh", "-c", command], cwd="/", check=True)
+    assert (folder / ".env").read_text() == "A=\n"
 
 
 @pytest.mark.parametrize(

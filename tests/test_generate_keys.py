@@ -4,7 +4,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from conftest import STEP_1, EnvFile, Run
+from conftest import ROOT, STEP_1, STEP_3, EnvFile, Run
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.jwk import RSAKey
@@ -108,6 +108,33 @@ def test_a_key_in_the_file_is_not_replaced_unasked(
     assert [path.name for path in env.path.parent.iterdir()] == [".env"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("PRIVATE_KEY='a\nkey'\nexport PRIVATE_KEY\n", id="export"),
+        pytest.param("PRIVATE_KEY=a # why\nA=1\nPRIVATE_KEY=\n", id="cleared-later"),
+        pytest.param("MODULUS=a\r\nMODULUS=''\r\n", id="modulus"),
+        pytest.param("'PRIVATE_KEY'=a\nPRIVATE_KEY\n", id="quoted-name"),
+        pytest.param(f"PRIVATE_KEY=a\n{(ROOT / '.env.example').read_text()}", id="the-example"),
+    ],
+)
+def test_a_key_that_a_later_line_hides_is_not_replaced_either(
+    text: str, env: EnvFile, run: Run
+) -> None:
+    env.path.write_bytes(text.encode())
+
+    refused, missed = run(STEP_1), run(STEP_3)
+
+    assert refused.returncode == 1
+    assert "there is a key already: " in refused.stderr
+    assert "remove the line further down that clears " in refused.stderr
+    assert env.path.read_bytes() == text.encode()
+    assert [path.name for path in env.path.parent.iterdir()] == [".env"]
+    assert ("clears PRIVATE_KEY again" in missed.stderr) == ("MODULUS=a" not in text)
+    assert run(STEP_1, "--force").returncode == 0
+    assert env.path.with_name(".env.previous").read_bytes() == text.encode()
+
+
 def test_a_key_in_the_environment_is_no_hindrance_but_shadows_the_new_one(
     env: EnvFile, run: Run
 ) -> None:
@@ -140,12 +167,12 @@ def test_force_replaces_the_key_and_keeps_every_earlier_file(
     assert [first.returncode, second.returncode] == [0, 0]
     assert first.stdout == second.stdout == DONE
     previous = tmp_path / "prod.env.previous"
-    assert previous.read_bytes() == first_file
-    assert str(previous) in first.stderr
+    assert previous.read_bytes() == second_file
     assert "0644" in first.stderr
     earlier = tmp_path / "prod.env.previous.1"
-    assert earlier.read_bytes() == second_file
-    assert str(earlier) in second.stderr
+    assert earlier.read_bytes() == first_file
+    for result in (first, second):
+        assert f"to go back: mv {previous} {file.path}\n" in result.stderr
     assert [mode(path) for path in (file.path, previous, earlier)] == [0o600] * 3
     assert_the_four_belong_together(file, 2048)
     assert len({first_file, second_file, file.path.read_bytes()}) == 3

@@ -20,7 +20,7 @@ from dotenv import dotenv_values
 from joserfc.jwk import RSAKey
 
 from pkj import key_settings
-from pkj.env import Env, unchecked
+from pkj.env import Env
 from pkj.errors import WrongHere
 from pkj.sandbox.exchange import Answer
 from pkj.sandbox.faults import Fault, patch
@@ -114,9 +114,10 @@ def test_a_file_of_2021_works_here_and_gets_the_key_id_that_it_lacks(
         pytest.param({"PRIVATE_KEY": "anything", "MODULUS": "anything"}, id="both"),
     ],
 )
-def test_a_key_that_is_there_is_not_replaced(there: Settings) -> None:
+def test_a_key_that_is_there_is_not_replaced(file: EnvFile, there: Settings) -> None:
+    file.write(**there)
     with pytest.raises(WrongHere, match="there is a key already") as refused:
-        key_settings.refuse_to_replace(there)
+        key_settings.refuse_to_replace(opened(file))
 
     assert all(name in str(refused.value) for name in there)
     assert "anything" not in f"{refused.value}{refused.value.hint}"
@@ -124,9 +125,10 @@ def test_a_key_that_is_there_is_not_replaced(there: Settings) -> None:
     assert "CLIENT_ID" not in refused.value.hint
 
 
-def test_the_app_that_trusts_the_key_is_named_before_it_is_replaced() -> None:
+def test_the_app_that_trusts_the_key_is_named_before_it_is_replaced(file: EnvFile) -> None:
+    file.write(MODULUS="x", CLIENT_ID="0oa1")
     with pytest.raises(WrongHere) as refused:
-        key_settings.refuse_to_replace({"MODULUS": "x", "CLIENT_ID": "0oa1"})
+        key_settings.refuse_to_replace(opened(file))
 
     assert "the app 0oa1 trusts the present key" in refused.value.hint
     assert "create_okta_service_app.py" in refused.value.hint
@@ -140,12 +142,27 @@ def test_the_app_that_trusts_the_key_is_named_before_it_is_replaced() -> None:
         pytest.param({"KEY_ID": "k", "PUBLIC_KEY": "p", "CLIENT_ID": "0oa1"}, id="no_key"),
     ],
 )
-def test_where_no_key_is_none_is_protected(there: Settings) -> None:
-    key_settings.refuse_to_replace(there)
+def test_where_no_key_is_none_is_protected(file: EnvFile, there: Settings) -> None:
+    file.write(**there)
+    key_settings.refuse_to_replace(opened(file))
 
 
-def test_a_forced_key_may_replace_one() -> None:
-    unchecked({"PRIVATE_KEY": "anything", "CLIENT_ID": "0oa1"})
+@pytest.mark.parametrize(
+    ("mode", "warned"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)], ids=oct
+)
+@pytest.mark.parametrize("held", [True, False])
+def test_a_private_key_that_others_can_read_is_warned_of(
+    mode: int, warned: bool, held: bool, tmp_path: Path, key: rsa.RSAPrivateKey
+) -> None:
+    file = EnvFile(tmp_path / "a b.env")
+    file.write(**(of(key) if held else {"A": "1"}))
+    file.path.chmod(mode)
+    notes: list[str] = []
+
+    key_settings.signing_key(Env(file.path, of(key, "PRIVATE_KEY"), notes.append))
+
+    assert [f"run `chmod 600 '{file.path}'`" in note for note in notes] == [True] * (warned & held)
+    assert file.path.stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize(

@@ -301,8 +301,8 @@ def test_a_file_cut_short_or_with_two_keys_in_it_is_found_out(
     assert scene.faults(OF_A_KEY) == [".env has mode 640"]
     env_with_key.path.chmod(0o600)
     assert scene.faults(OF_A_KEY) == []
-    (scene.folder / "env.pkj-1").write_bytes(whole)
-    assert scene.faults(OF_A_KEY) == ["?? env.pkj-1"]
+    (scene.folder / "a-copy").write_bytes(whole)
+    assert scene.faults(OF_A_KEY) == ["?? a-copy"]
 
 
 @pytest.mark.parametrize("script", [STEP_1, STEP_3])

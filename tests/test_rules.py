@@ -211,7 +211,7 @@ def long_functions(file: str, source: str, limit: int = 40) -> list[str]:
 
 
 def too_long(file: str, source: str) -> list[str]:
-    limit = 70 if file in (STEP_1, STEP_2, STEP_3) else 200
+    limit = 75 if file in (STEP_1, STEP_2, STEP_3) else 260
     length = len(source.splitlines())
     return [f"{length} lines, over {limit}"] if length > limit else []
 
@@ -344,8 +344,8 @@ SABOTAGE: list[tuple[Check, str, str]] = [
     (broad_handlers, "keys.py", "with contextlib.suppress(Exception):\n    f()"),
     (broad_handlers, "deadline.py", "try:\n    f()\nexcept Exception:\n    pass"),
     (long_functions, "keys.py", "def f():\n" + "    g()\n" * 40),
-    (too_long, "keys.py", "g()\n" * 201),
-    (too_long, STEP_1, "g()\n" * 71),
+    (too_long, "keys.py", "g()\n" * 261),
+    (too_long, STEP_1, "g()\n" * 76),
     (unreasoned, "keys.py", "f()  # noqa"),
     (unreasoned, "keys.py", "f()  # noqa: S603"),
     (unreasoned, "keys.py", "f()  # type: ignore[arg-type]"),
