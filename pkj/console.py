@@ -106,14 +106,15 @@ class Console:
             _silence(stream)
 
 
-def run(step: Step, doc: str, add_options: AddOptions) -> NoReturn:
+def run(step: Step, doc: str | None, add_options: AddOptions) -> NoReturn:
     """Parse the options, run the step, end the process with its exit code.
 
-    `doc` is the script's docstring and its `--help`. An exception that is none of ours is
-    a defect of this toolkit, and shows its traceback.
+    `doc` is the script's docstring (None under `python -OO`) and its `--help`. An exception
+    that is none of ours is a defect of this toolkit, and shows its traceback.
     """
     out, code = None, 0
     try:
+        _interrupt_once()
         out = Console()
         code = _run(step, doc, add_options, out)
         out.flush()
@@ -131,6 +132,18 @@ def run(step: Step, doc: str, add_options: AddOptions) -> NoReturn:
     sys.exit(code)
 
 
+def _interrupt_once() -> None:
+    """Let Ctrl-C interrupt once: a second one could only add a traceback to the first."""
+    import signal
+
+    def interrupt(*_: object) -> None:
+        _ignore_interrupts()
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not in a background job
+        signal.signal(signal.SIGINT, interrupt)
+
+
 def _ignore_interrupts() -> None:
     """What is left is the end of the process: an interrupt could only add a traceback."""
     import signal
@@ -138,7 +151,7 @@ def _ignore_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _run(step: Step, doc: str, add_options: AddOptions, out: Console) -> int:
+def _run(step: Step, doc: str | None, add_options: AddOptions, out: Console) -> int:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper
@@ -148,7 +161,7 @@ def _run(step: Step, doc: str, add_options: AddOptions, out: Console) -> int:
     try:
         from pkj.options import parse
 
-        options = parse(doc, add_options)
+        options = parse(doc or "", add_options)
         env = _env(options.env_file, out)
         step(env, options, out)
     except SystemExit as end:

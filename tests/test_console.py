@@ -126,6 +126,45 @@ def test_an_interrupt_ends_the_wait_with_one_word(
     assert bool(stdout) == bool(printed)
 
 
+INTERRUPTED_TWICE = """
+import os, runpy, signal, sys
+
+real, places = signal.signal, sys.argv.pop(1).split()
+
+def interrupt(place):
+    if place in places:
+        places.remove(place)
+        signal.raise_signal(signal.SIGINT)
+
+def watched(number, handler):
+    interrupt("before")
+    before = real(number, handler)
+    interrupt("after")
+    return before
+
+def reading(event, arguments):
+    if event == "open" and str(arguments[0]).endswith(".env"):
+        if "handling" in places:
+            signal.signal = watched
+        interrupt("reading")
+
+sys.addaudithook(reading)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("places", ["reading", "reading handling before", "reading handling after"])
+def test_a_second_interrupt_does_not_disturb_the_first(places: str, env: EnvFile) -> None:
+    told = [sys.executable, "-c", INTERRUPTED_TWICE, places, str(ROOT / STEP_1)]
+    result = subprocess.run(
+        [*told, "--env-file", env.path], capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert (result.returncode, result.stderr) == (130, "interrupted\n")
+
+
 def test_a_pipe_that_closes_early_does_not_stop_the_work(
     env_with_key: EnvFile, sandbox: Sandbox
 ) -> None:
