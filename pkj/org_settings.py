@@ -23,6 +23,10 @@ def api_key(text: str) -> str:
         problem = "API_KEY still has the placeholder in it"
         hint = "make a token at Security > API > Tokens, and put it there"
         raise WrongHere(problem, hint, setting="API_KEY")
+    if org_url.is_address(key):
+        problem = "API_KEY is an address, not an API token"
+        hint = "OKTA_URL and API_KEY look swapped: put each in the other's place"
+        raise WrongHere(problem, hint, setting="API_KEY")
     if not re.fullmatch(r"[!-~]+", key):
         problem = "API_KEY has characters in it that no API token has"
         hint = "copy it again, in one line and without blanks"

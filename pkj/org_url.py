@@ -18,6 +18,10 @@ OKTA_DOMAINS = (
 
 ADMIN_HOST = re.compile(rf"(.+)-admin\.({'|'.join(map(re.escape, OKTA_DOMAINS))})")
 HOST = re.compile(r"(?:(?!-)[a-z0-9_-]{1,63}(?:\.(?!$)|$))+|\[[0-9a-f:.]+\]")
+TOKEN = re.compile(r"00[a-z0-9_-]{18,}|[a-z0-9_-]{36,}", re.IGNORECASE)
+"""What looks like an API token rather than a host name of one label: Okta's have 42
+characters and begin with 00 (devforum.okta.com/t/api-token-length/5519)."""
+
 RIGHT_FORM = "write it as OKTA_URL=https://{your_okta_domain} with your own domain"
 
 
@@ -43,6 +47,11 @@ def normal(text: str) -> str:
     return f"https://{host}" if port in (None, 443) else f"https://{host}:{port}"
 
 
+def is_address(text: str) -> bool:
+    """Whether the text is meant as the address of an org rather than as an API token."""
+    return "://" in text or text.strip().rstrip("/").lower().endswith(OKTA_DOMAINS)
+
+
 def _host(parts: SplitResult) -> str:
     if parts.scheme != "https":
         raise _wrong(f"begins with {parts.scheme}://: only https:// works")
@@ -50,11 +59,14 @@ def _host(parts: SplitResult) -> str:
         raise _wrong("has a user name or password in it")
     host = (parts.hostname or "").lower().removesuffix(".")
     host = f"[{host}]" if ":" in host else host
+    if TOKEN.fullmatch(host):
+        hint = "OKTA_URL and API_KEY look swapped: set OKTA_URL=https://{your_okta_domain}"
+        raise WrongHere("OKTA_URL looks like an API token", hint, setting="OKTA_URL")
     if admin := ADMIN_HOST.fullmatch(host):
         meant = f"https://{admin[1]}.{admin[2]}"
         raise _wrong("is the address of the Admin Console", f"OKTA_URL={meant}")
     if not HOST.fullmatch(host) or len(host) > 253 or parts.port == 0:
-        raise _wrong(f"has no possible host name: {parts.netloc}")
+        raise _wrong("has no valid host name")
     if parts.path.strip("/") or parts.query or parts.fragment:
         raise _wrong("has something behind the domain", f"OKTA_URL=https://{parts.netloc.lower()}")
     return host

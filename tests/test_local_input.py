@@ -5,6 +5,7 @@ import io
 import json
 import os
 import runpy
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,7 +13,17 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 import pytest
-from conftest import ROOT, SCOPES, SETTINGS, STEP_2, STEP_3, EnvFile, Run
+from conftest import (
+    ROOT,
+    SCOPES,
+    SETTINGS,
+    STEP_1,
+    STEP_2,
+    STEP_3,
+    EnvFile,
+    Run,
+    clean_environment,
+)
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from hypothesis import HealthCheck, example, given, settings
@@ -76,6 +87,7 @@ def refused(run: Run, script: str, sandbox: Sandbox, setting: str, *more: str) -
     assert cure.startswith("what to do: ")
     assert cure.count("\n") == 1
     assert len(error) < 300
+    assert "00QC" not in result.stderr.upper()
     assert sandbox.seen == []
     assert sandbox.connections == 0
 
@@ -129,6 +141,9 @@ BAD_SETTINGS = {
     "dpop-perhaps": (BOTH, "DPOP", "perhaps", ""),
     "roles-lower": (ONLY_2, "ADMIN_ROLES", "read_only", ""),
     "url-http": (BOTH, "OKTA_URL", "http://127.0.0.1", "https"),
+    "swapped-url": (BOTH, "OKTA_URL", "00QCjAl4MlV-WPXMabcdefghij_klmno0HmjFx-vbG", "API token"),
+    "swapped-key": (ONLY_2, "API_KEY", "https://acme.okta.com/", "address"),
+    "swapped-bare-key": (ONLY_2, "API_KEY", "Acme.Okta.com", "address"),
     "url-path": (BOTH, "OKTA_URL", "https://127.0.0.1/oauth2", "domain"),
 }
 
@@ -156,6 +171,41 @@ def test_a_setting_that_cannot_be_right_is_one_sentence(
     refused(run, script, sandbox, setting, why)
 
     assert env_with_key.path.read_bytes() == before
+
+
+@pytest.mark.parametrize("script", [STEP_1, STEP_2, STEP_3])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_an_environment_that_is_not_utf_8_is_one_sentence(
+    script: str, setting: str, env_with_key: EnvFile, run: Run, sandbox: Sandbox
+) -> None:
+    env_with_key.write(CLIENT_ID="0oaAny")
+    before = env_with_key.path.read_bytes()
+
+    result = run(script, "-v" if script != STEP_1 else "--force", env={setting: "00\udcff\udcfe"})
+
+    assert "Traceback" not in result.stderr
+    if "is not UTF-8" in result.stderr:
+        assert result.returncode == 1
+        assert f"error: {setting} in the environment is not UTF-8 text\n" in result.stderr
+        assert env_with_key.path.read_bytes() == before
+        assert sandbox.seen == []
+    else:
+        unused = {STEP_1: SETTINGS, STEP_2: ["PUBLIC_KEY", "ADMIN_ROLES"]}
+        unused[STEP_3] = ["API_KEY", "MODULUS", *unused[STEP_2]]
+        assert setting in unused[script]
+    assert "udcff" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("option", ["-O", "-OO"])
+def test_the_scripts_work_without_docstrings_and_asserts(
+    option: str, env: EnvFile, sandbox: Sandbox
+) -> None:
+    trusted = clean_environment(REQUESTS_CA_BUNDLE=sandbox.ca_file)
+    for script in (STEP_1, STEP_2, STEP_3):
+        for more in (["--help"], ["--env-file", str(env.path)]):
+            told = [sys.executable, option, str(ROOT / script), *more]
+            ended = subprocess.run(told, env=trusted, capture_output=True, text=True, timeout=60)
+            assert (ended.returncode, ended.stderr.count("Traceback")) == (0, 0), ended.stderr
 
 
 @pytest.mark.parametrize("script", [STEP_2, STEP_3])

@@ -146,6 +146,29 @@ def test_an_address_with_more_behind_it_is_refused_with_the_one_that_was_meant(
     assert refused.value.hint.endswith(f"OKTA_URL={meant}")
 
 
+TOKEN = "00QCjAl4MlV-WPXMabcdefghij_klmno0HmjFx-vbG"  # noqa: S105 - made up
+
+
+@pytest.mark.parametrize("form", ["{}", "https://{}", "https://{}/", " {}:443", "https://{}/x?y"])
+def test_an_api_token_is_neither_an_address_nor_shown(form: str) -> None:
+    assert len(TOKEN) == 42
+    with pytest.raises(WrongHere, match="looks like an API token") as refused:
+        org_url.normal(form.format(TOKEN))
+
+    assert TOKEN[2:9].lower() not in f"{refused.value} {refused.value.hint}".lower()
+    assert "swapped" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    "text", [f"{TOKEN}=", f"SSWS {TOKEN}", f"https://user@{TOKEN}", f"{TOKEN}~x/y"]
+)
+def test_what_is_no_host_name_is_not_shown(text: str) -> None:
+    with pytest.raises(WrongHere) as refused:
+        org_url.normal(text)
+
+    assert TOKEN[2:9].lower() not in f"{refused.value} {refused.value.hint}".lower()
+
+
 @settings(deadline=None)
 @given(
     st.one_of(
