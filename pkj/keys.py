@@ -70,7 +70,10 @@ def load_private(text: str, *, check: bool = True) -> rsa.RSAPrivateKey:
 
 def damaged() -> WrongHere:
     """The error for a private key whose signatures do not verify."""
-    hint = "restore it from a copy, or run `python generate_keys.py --force`, then step 2"
+    hint = (
+        "restore it from a copy, or run `python generate_keys.py --force`,"
+        " then `python create_okta_service_app.py`"
+    )
     return _wrong_key("is damaged: what it signs does not verify", hint)
 
 
