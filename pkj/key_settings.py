@@ -35,7 +35,7 @@ def refuse_to_replace(env: Env) -> None:
     held = [name for name in ("PRIVATE_KEY", "MODULUS") if env.held(name)]
     if not held:
         return
-    problem = f"there is a key already: {' and '.join(held)} in {env.path}; nothing was changed"
+    problem = f"a key already exists: {' and '.join(held)} in {env.path}; nothing was changed"
     hint = f"--force replaces it, and first backs up the file to {env.path.name}.previous"
     if hidden := [name for name in held if not env.stored(name)]:
         hint = f"remove the line further down that clears {' and '.join(hidden)} again; {hint}"

@@ -126,7 +126,7 @@ def test_a_key_that_a_later_line_hides_is_not_replaced_either(
     refused, missed = run(STEP_1), run(STEP_3)
 
     assert refused.returncode == 1
-    assert "there is a key already: " in refused.stderr
+    assert "a key already exists: " in refused.stderr
     assert "remove the line further down that clears " in refused.stderr
     assert env.path.read_bytes() == text.encode()
     assert [path.name for path in env.path.parent.iterdir()] == [".env"]

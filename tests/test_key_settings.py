@@ -116,7 +116,7 @@ def test_a_file_of_2021_works_here_and_gets_the_key_id_that_it_lacks(
 )
 def test_a_key_that_is_there_is_not_replaced(file: EnvFile, there: Settings) -> None:
     file.write(**there)
-    with pytest.raises(WrongHere, match="there is a key already") as refused:
+    with pytest.raises(WrongHere, match="a key already exists") as refused:
         key_settings.refuse_to_replace(opened(file))
 
     assert all(name in str(refused.value) for name in there)
