@@ -48,7 +48,7 @@ def _get(org: Org, token: Token, path: str) -> Answer:
         challenge = refusal.headers.get("WWW-Authenticate", "")
         if NONCE_WANTED not in refusal.code + challenge or not nonce or token.prover is None:
             raise
-        token.prover.nonce = nonce
+        token.prover.api_nonce = nonce
         return org.call(f"calling {path}", path, parts)
 
 

@@ -2,7 +2,7 @@
 
 import os
 import time
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -16,13 +16,15 @@ SECONDS_BACK = 5
 class Prover:
     """A P-256 key made for this run, and what Okta has said that proofs must agree with.
 
-    `nonce` is the one to use, if Okta gave one. The key is not saved: a token bound to it
-    is of no use after the run, but for requests whose proofs were made in it.
+    `nonce` is the authorization server's and `api_nonce` the API's, where they asked for one:
+    a nonce is for the server that issued it (RFC 9449 section 9). The key is not saved: a
+    token bound to it is of no use after the run, but for requests whose proofs were made in it.
     """
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self.nonce: str | None = None
+        self.api_nonce: str | None = None
 
     def jwk(self) -> dict[str, str]:
         """The public key; Okta reads no member but these (okta-sdk-dotnet issue 758)."""
@@ -48,8 +50,8 @@ class Prover:
             "iat": int(time.time() + clock_offset) - SECONDS_BACK,
             "jti": os.urandom(16).hex(),
         }
-        if self.nonce:
-            claims["nonce"] = self.nonce
+        if nonce := self.api_nonce if token else self.nonce:
+            claims["nonce"] = nonce
         if token:
             claims["ath"] = keys.digest(token)
         headers = {"typ": "dpop+jwt", "jwk": self.jwk()}
@@ -57,6 +59,12 @@ class Prover:
 
 
 def htu(url: str) -> str:
-    """The address without query and fragment (RFC 9449 section 4.2)."""
+    """The address without query and fragment (RFC 9449 section 4.2), its path as Okta compares it.
+
+    That is percent-decoded, but for the four characters that Okta's Java SDK encodes again
+    (github.com/okta/okta-sdk-java/pull/1526 and /1528, okta-sdk-python issue 541).
+    """
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}{parts.path or '/'}"
+    path = unquote(parts.path).replace("%", "%25").replace(" ", "%20")
+    path = path.replace('"', "%22").replace("#", "%23")
+    return f"{parts.scheme}://{parts.netloc}{path or '/'}"

@@ -1,10 +1,11 @@
 """`--check` with a bound token: nonces that a resource asks for, clocks, and addresses."""
 
 import time
+from urllib.parse import unquote
 
 import pytest
 from conftest import STEP_3, EnvFile, Run
-from dpop_requests import claims_of, told_by
+from dpop_requests import call, claims_of, headers_in, told_by
 
 from pkj.sandbox.exchange import Request, management_refusal, oauth_refusal
 from pkj.sandbox.faults import Fault
@@ -58,7 +59,8 @@ def test_a_resource_may_ask_for_a_nonce_once(run: Run, sandbox: Sandbox, action:
 
     assert (result.returncode, result.stdout) == (0, f"GET {USERS} 200\n"), result.stderr
     first, second = (claims_of(request.headers["dpop"]) for request in calls_in(sandbox))
-    assert second["nonce"] == "of-the-resource" != first.get("nonce")
+    assert "nonce" not in first  # that of the token endpoint is for the token endpoint alone
+    assert second["nonce"] == "of-the-resource"
     assert first["jti"] != second["jti"]
     assert first["ath"] == second["ath"]
 
@@ -108,6 +110,18 @@ def test_a_wrong_clock_is_corrected_for_the_call_too(
 # Addresses
 
 
+@pytest.mark.parametrize("login", ["ada%40pretend.example", "ada@pretend.example"])
+@pytest.mark.usefixtures("bound")
+def test_proof_names_the_path_as_okta_decodes_it(run: Run, sandbox: Sandbox, login: str) -> None:
+    path = f"/api/v1/users/{login}"
+
+    checked = run(STEP_3, "--check", path)
+    printed = run(STEP_3, "-o", "header", "--for", "GET", sandbox.url + path)
+
+    assert (checked.returncode, checked.stdout) == (0, f"GET {path} 200\n"), checked.stderr
+    assert call(sandbox, headers_in(printed.stdout), target=path).status_code == 200
+
+
 @pytest.mark.parametrize(
     "path",
     [
@@ -128,5 +142,5 @@ def test_the_proof_is_for_the_address_that_is_really_called_or_the_path_is_wrong
         assert sandbox.seen == []
         return
     (request,) = calls_in(sandbox)
-    assert claims_of(request.headers["dpop"])["htu"] == sandbox.url + request.path
+    assert claims_of(request.headers["dpop"])["htu"] == sandbox.url + unquote(request.path)
     assert result.stdout.startswith(f"GET {request.target} ")

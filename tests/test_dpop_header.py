@@ -181,7 +181,7 @@ def test_the_proof_is_bound_to_this_token_this_method_and_this_url(
     claims = claims_of(proof)
     assert scheme == "DPoP"
     assert (claims["htm"], claims["htu"]) == ("DELETE", f"{users}/00u1")
-    assert claims.keys() - {"nonce"} == {"htm", "htu", "iat", "jti", "ath"}
+    assert claims.keys() == {"htm", "htu", "iat", "jti", "ath"}
     jwk = header_of(proof)["jwk"]
     assert ECKey.import_key(jwk).thumbprint() == bare_claims(token)["cnf"]["jkt"]
     assert jwk == header_of(proofs_in(sandbox)[-1])["jwk"]

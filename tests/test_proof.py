@@ -151,7 +151,7 @@ def test_a_proof_has_exactly_the_members_that_it_needs(
     token: str | None, nonce: str | None
 ) -> None:
     prover = Prover()
-    prover.nonce = nonce
+    prover.nonce, prover.api_nonce = ("another", nonce) if token else (nonce, "another")
 
     proof = prover.proof("POST", URL, token=token)
 
@@ -200,6 +200,8 @@ def test_the_ath_of_the_token_in_rfc_9449_is_the_one_of_the_rfc() -> None:
         pytest.param("https://org.example", "https://org.example/", id="no_path"),
         pytest.param("https://org.example?q", "https://org.example/", id="no_path_but_a_query"),
         pytest.param("https://[::1]:8443/a%20b", "https://[::1]:8443/a%20b", id="IPv6"),
+        pytest.param(f"{URL}/%40%2f%c3%bc+%2B", f"{URL}/@/\u00fc++", id="percent_escapes"),
+        pytest.param(f"{URL}/%25%22%23%2540", f"{URL}/%25%22%23%2540", id="four_stay_escaped"),
     ],
 )
 def test_the_htu_is_the_address_without_query_and_fragment(url: str, bare: str) -> None:

@@ -282,6 +282,27 @@ def test_a_bound_token_with_a_proof_gets_the_users(org: Org, app: Client) -> Non
 
 
 @pytest.mark.parametrize(
+    ("path", "htu", "status"),
+    [
+        pytest.param("ada%40pretend.example", "ada@pretend.example", 200, id="decoded"),
+        pytest.param("ada%40pretend.example", "ada%40pretend.example", 400, id="as-sent"),
+        pytest.param("nobody%25%20%22%23", "nobody%25%20%22%23", 404, id="four-stay-escaped"),
+        pytest.param("nobody%25", "nobody%", 400, id="four-decoded"),
+    ],
+)
+def test_htu_is_compared_with_the_decoded_path(
+    org: Org, app: Client, path: str, htu: str, status: int
+) -> None:
+    token = token_for(org, app)
+    proof = proof_for_users(token, htu=f"{USERS}/{htu}")
+    headers = {"authorization": f"DPoP {token}", "dpop": proof}
+    answer = org.answer(Request("GET", f"/api/v1/users/{path}", headers))
+    assert answer.status == status
+    if status == 400:
+        assert reason(answer) == BAD_HTU
+
+
+@pytest.mark.parametrize(
     ("claim", "value", "why"),
     [
         pytest.param("ath", None, BAD_ATH, id="no-ath"),
@@ -289,6 +310,7 @@ def test_a_bound_token_with_a_proof_gets_the_users(org: Org, app: Client) -> Non
         pytest.param("htm", "POST", BAD_HTM, id="another-method"),
         pytest.param("htu", USERS + "?limit=1", BAD_HTU, id="with-query"),
         pytest.param("htu", TOKEN_URL, BAD_HTU, id="another-url"),
+        pytest.param("htu", f"{URL}/api/v1/%75sers", BAD_HTU, id="escaped"),
         pytest.param("iat", NOW + 60, FUTURE, id="in-the-future"),
         pytest.param("jti", None, BAD_JTI, id="no-jti"),
     ],

@@ -4,6 +4,7 @@ import base64
 import hashlib
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from pkj.sandbox import jws
 from pkj.sandbox.exchange import Refusal, oauth_refusal
@@ -62,12 +63,24 @@ def checked(org: OrgState, proof: str | None, method: str, url: str) -> Proof:
     replayed = _is_replay(org, jkt, token.claims)
     if token.claims.get("htm") != method:
         raise BadProofError(BAD_METHOD)
-    if token.claims.get("htu") != url:
+    if token.claims.get("htu") != as_compared(url):
         raise BadProofError(BAD_URL)
     _check_time(org.now(), token.claims)
     if replayed:
         raise BadProofError(ALREADY_USED)
     return Proof(jkt, token.claims)
+
+
+def as_compared(url: str) -> str:
+    """The form in which Okta compares `htu`: percent-decoded, but for what a URI cannot hold.
+
+    github.com/okta/okta-sdk-python/issues/541 and okta-sdk-nodejs/issues/521 have the refusal,
+    github.com/okta/okta-sdk-java/pull/1526 and /1528 the form that Okta takes.
+    """
+    decoded = unquote(url)
+    for character in '% "#':  # the percent sign first: the others bring new ones
+        decoded = decoded.replace(character, f"%{ord(character):02X}")
+    return decoded
 
 
 def at_token_endpoint(org: OrgState, proof: str | None, url: str) -> str:

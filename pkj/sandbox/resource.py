@@ -1,6 +1,7 @@
-"""`GET /api/v1/users`: the one API of the pretend org that a token is good for."""
+"""`GET /api/v1/users` and `/{id}`: the one API of the pretend org that a token is good for."""
 
 import re
+from urllib.parse import unquote
 
 from pkj.sandbox.access_token import claims_of
 from pkj.sandbox.admins import admin_type, not_permitted
@@ -25,14 +26,30 @@ Claims = dict[str, object]
 
 def list_users(org: OrgState, call: Call) -> Answer:
     """200 with the users: for an API token, or an access token with the scope and a role."""
+    _check_caller(org, call)
+    limit = call.request.query.get("limit", "")
+    users = org.users[: int(limit)] if re.fullmatch("[0-9]{1,3}", limit) else org.users
+    return Answer(200, users, {"link": f'<{org.url}{call.request.target}>; rel="self"'})
+
+
+def read_user(org: OrgState, call: Call) -> Answer:
+    """200 with the user of this id or login; 404 E0000007 if there is none."""
+    _check_caller(org, call)
+    wanted = unquote(call.ids[0])
+    for user in org.users:
+        if wanted in (user["id"], user["profile"]["login"]):
+            return Answer(200, user)
+    summary = f"Not found: Resource not found: {wanted} (User)"
+    raise management_refusal(404, "E0000007", summary)
+
+
+def _check_caller(org: OrgState, call: Call) -> None:
+    """An API token will do as well as an access token with the scope and a role."""
     scheme, _, token = call.request.headers.get("authorization", "").partition(" ")
     if scheme.lower() in ("bearer", "dpop"):
         _check_token(org, call, scheme.lower(), token.strip())
     else:
         admin_type(org, call.request)
-    limit = call.request.query.get("limit", "")
-    users = org.users[: int(limit)] if re.fullmatch("[0-9]{1,3}", limit) else org.users
-    return Answer(200, users, {"link": f'<{org.url}{call.request.target}>; rel="self"'})
 
 
 def _check_token(org: OrgState, call: Call, scheme: str, token: str) -> None:

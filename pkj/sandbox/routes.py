@@ -38,6 +38,7 @@ OPEN: dict[str, dict[str, Rule]] = {
     "/.well-known/okta-organization": {"GET": organization},
     token_endpoint.PATH: {"POST": token_endpoint.issue},
     "/api/v1/users": {"GET": resource.list_users},
+    "/api/v1/users/ID": {"GET": resource.read_user},
 }
 # These take an API token (SSWS).
 FOR_ADMINS: dict[str, dict[str, Rule]] = {
