@@ -21,13 +21,14 @@ def add_options(parser: console.ArgumentParser) -> None:
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
     from pkj import api_check, dpop, key_settings, org_settings, request_target, scopes, service_app
+    from pkj.retries import FOR_A_TOKEN
     from pkj.token_request import Client, TokenRequest
 
     request_target.check_usage(options.form, options.target, options.check)
     have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
     wanted, bound = scopes.read(have["SCOPES"]), dpop.read(env.get("DPOP"))
     client = Client(service_app.client_id(have["CLIENT_ID"]), *key_settings.signing_key(env))
-    org = org_settings.org(have, options, out.note)
+    org = org_settings.org(have, options, out.note, FOR_A_TOKEN)
     if options.target or options.check:
         url = options.target[1] if options.target else org.url + options.check
         request_target.check_url(url, org.url)
@@ -38,7 +39,8 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
     token = TokenRequest(org, client, wanted, bound, out.note).send()
 
     if missing := token.missing(wanted):
-        out.note(f"warning: Okta did not grant {' '.join(missing)}: run step 2 to grant it")
+        names = " ".join(missing)
+        out.note(f"warning: Okta did not grant {names}: run create_okta_service_app.py to grant it")
     if options.check:
         api_check.call(org, token, options.check, out)
         return

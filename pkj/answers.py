@@ -72,7 +72,10 @@ class Refusal(NamedTuple):
 
 def accept(doing: str, answer: Answer) -> Answer:
     """The answer if it is a 2xx. Raises OktaRefused for a 4xx in one of Okta's shapes,
-    NoUsableAnswer for the rest. `doing` begins the message: "registering the app"."""
+    NoUsableAnswer for the rest, a fault at Okta's (see causes.FAULTS) among them.
+
+    `doing` begins the message: "registering the app".
+    """
     if 200 <= answer.status < 300:
         return answer
     if 300 <= answer.status < 400:
@@ -156,6 +159,8 @@ def _refused(doing: str, answer: Answer, refusal: Refusal) -> OktaRefused | NoUs
     hint = causes.cure(doing, answer.status, refusal.code, said)
     if answer.status == 429:
         hint = f"{_again(answer) or 'run this again in a minute'}: {hint}"
+    if refusal.code in causes.FAULTS:
+        return LostAnswer(message, hint, status=answer.status)
     if answer.status == 429 or answer.status >= 500:
         return _no_answer(answer, message, hint)
     return OktaRefused(

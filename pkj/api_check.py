@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pkj import causes
 from pkj.access_token import Token
 from pkj.answers import Answer
 from pkj.console import Console
@@ -16,7 +17,6 @@ NO_TOKEN = ("E0000004", "E0000005", "E0000011", "invalid_token")
 """What Okta's APIs say to a token that is none of theirs, or none any more."""
 
 OTHER_PLACE = "Okta does not take the token at this address: check OKTA_URL and the path"
-STEP_2 = "run `python create_okta_service_app.py`"
 
 
 def call(org: Org, token: Token, path: str, out: Console) -> None:
@@ -57,12 +57,16 @@ def _cure(refusal: OktaRefused, token: Token) -> str:
     if "insufficient_scope" in challenge:
         scope = re.search(r'scope="([^"]*)"', challenge)
         needed = shortened(masked(scope[1], [token.value])) if scope else "the scope of this API"
-        return f"the token lacks a scope: put {needed} into SCOPES and {STEP_2}"
+        return f"the token lacks a scope: put {needed} into SCOPES and {_run_again()}"
     if refusal.code == "E0000006":
         return (
             "the app has no admin role, or one too small for this: put one into ADMIN_ROLES"
-            f" (READ_ONLY_ADMIN is enough to read) and {STEP_2}"
+            f" (READ_ONLY_ADMIN is enough to read) and {_run_again()}"
         )
     if refusal.code in NO_TOKEN:
         return OTHER_PLACE
     return refusal.hint
+
+
+def _run_again() -> str:
+    return f"run `{causes.STEP_2}`; {causes.TOO_EARLY}"

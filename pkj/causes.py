@@ -11,9 +11,19 @@ SCOPE_NAMES = "the names are at developer.okta.com/docs/api/oauth2"
 NO_KEY = f"the app has no usable key: run `{STEP_2}` to register it"
 FAST_CLOCK = "the clock of this machine is fast: set it right (NTP)"
 SLOW_CLOCK = "the clock of this machine is slow: set it right (NTP)"
+WRONG_CLOCK = "the clock of this machine is wrong: set it right (NTP)"
+TOO_EARLY = "if `create_okta_service_app.py` ran only seconds ago, wait a little and run this again"
+"""Grants and roles take seconds to arrive everywhere: the live tests of okta-sdk-dotnet
+(OAuthApiTests.cs) wait three after a role, and five after a grant."""
+
 OTHER_USE = "the app knows this key for another use than signatures: register one for `sig`"
 OTHER_APP = f"empty CLIENT_ID and run `{STEP_2}` for a service app that uses a key"
 SERVER_FAULT = "run this again later; see status.okta.com"
+
+
+FAULTS = ("temporarily_unavailable", "server_error")
+"""OAuth errors that are Okta's own, whatever the status: the first comes as 400, the second
+also as 400 or 403 (developer.okta.com/docs/reference/error-codes)."""
 
 
 class Cause(NamedTuple):
@@ -132,12 +142,24 @@ TABLE = (
     ),
     Cause(
         "consent_required",
-        f"none of these scopes is granted: run `{STEP_2}`, or grant them in {SCOPES_TAB}",
+        f"one or more of these scopes are not granted: run `{STEP_2}`, or grant them in"
+        f" {SCOPES_TAB}; {TOO_EARLY}",
+        says="require user consent",
+    ),
+    Cause(
+        "consent_required",
+        f"none of these scopes is granted: run `{STEP_2}`, or grant them in {SCOPES_TAB};"
+        f" {TOO_EARLY}",
     ),
     Cause(
         "invalid_scope",
         "openid, profile and the like need a person to sign in: take them out of SCOPES",
         says="openid",
+    ),
+    Cause(
+        "invalid_scope",
+        "an org issues tokens only for Okta's own scopes (okta.*): remove the others from SCOPES",
+        says="Custom scopes are not allowed",
     ),
     Cause("invalid_scope", f"Okta does not know all of these: correct SCOPES, {SCOPE_NAMES}"),
     Cause(
@@ -159,8 +181,17 @@ TABLE = (
     ),
     Cause("invalid_dpop_proof", FAST_CLOCK, says="in the future"),
     Cause("invalid_dpop_proof", SLOW_CLOCK, says="in the past"),
+    Cause("invalid_dpop_proof", SLOW_CLOCK, says="JWT is expired"),
+    Cause("invalid_dpop_proof", WRONG_CLOCK, says="'iat' claim"),
+    Cause(
+        "invalid_dpop_proof",
+        "Okta was called at another address than the proof names: check OKTA_URL, and any proxy"
+        " that changes addresses; write the path without percent-escapes if you can",
+        says="'htu' claim",
+    ),
     Cause("invalid_dpop_proof", "Okta does not take the proof: run this again"),
     Cause("use_dpop_nonce", "Okta changes its nonce too fast to follow: run this again"),
+    *(Cause(error, f"a fault at Okta: {SERVER_FAULT}") for error in FAULTS),
     Cause("E0000047", "the org's rate limit is used up for now; wait until it is reset"),
     Cause("E0000009", f"a fault at Okta: {SERVER_FAULT}"),
     Cause("E0000010", f"Okta is in read-only mode: {SERVER_FAULT}"),

@@ -12,7 +12,7 @@ from pkj import instead, unreachable
 from pkj.answers import Answer
 from pkj.deadline import TookTooLong, within
 from pkj.errors import LostAnswer, NoUsableAnswer
-from pkj.retries import Patience
+from pkj.retries import FOR_AN_APP, Patience
 
 Parts = Callable[[], Mapping[str, Any]]
 """What a request is made of besides its address, in requests' words; asked for each time."""
@@ -30,8 +30,9 @@ WHOLE_ANSWER = 4
 class Org:
     """An Okta org at `url` (in normal form, see org_url).
 
-    `timeout` is in seconds; `api_key` is for everything but tokens and metadata. Redirects
-    are never followed, certificates always checked, connections kept for the next request.
+    `timeout` is in seconds, and so is `longest_wait`, for rate limits in all; `api_key` is for
+    everything but tokens and metadata. Redirects are never followed, certificates always
+    checked, connections kept for the next request.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Org:
         note: Callable[[str], None],
         api_key: str = "",
         verbose: bool = False,
+        longest_wait: float = FOR_AN_APP,
     ) -> None:
         self.url = url
         self.host = urlsplit(url).netloc
@@ -49,7 +51,7 @@ class Org:
         self._timeout, self._note, self._verbose = timeout, note, verbose
         self._api_key = api_key
         self._session = _Session()
-        self._patience = Patience(note)
+        self._patience = Patience(note, longest_wait)
 
     def get(self, doing: str, path: str) -> Answer:
         return self._manage(doing, "GET", path)

@@ -7,13 +7,26 @@ from collections.abc import Callable, Mapping
 from pkj import org_url
 from pkj.errors import WrongHere
 from pkj.okta import Org
+from pkj.retries import FOR_AN_APP
 
 
-def org(settings: Mapping[str, str], options: Namespace, note: Callable[[str], None]) -> Org:
+def org(
+    settings: Mapping[str, str],
+    options: Namespace,
+    note: Callable[[str], None],
+    longest_wait: float = FOR_AN_APP,
+) -> Org:
     """The org of OKTA_URL, with API_KEY if that is among the settings. Raises WrongHere."""
     key = api_key(settings["API_KEY"]) if "API_KEY" in settings else ""
     url = org_url.normal(settings["OKTA_URL"])
-    return Org(url, api_key=key, timeout=options.timeout, verbose=options.verbose, note=note)
+    return Org(
+        url,
+        api_key=key,
+        timeout=options.timeout,
+        verbose=options.verbose,
+        note=note,
+        longest_wait=longest_wait,
+    )
 
 
 def api_key(text: str) -> str:

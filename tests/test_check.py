@@ -106,6 +106,7 @@ def test_a_token_without_the_scope_is_told_which_one_is_missing(
 
     assert (result.returncode, result.stdout) == (3, f"GET {USERS} 403\n")
     assert "put okta.users.read into SCOPES" in hint_of(result.stderr)
+    assert "`create_okta_service_app.py` ran only seconds ago" in hint_of(result.stderr)
     assert "ADMIN_ROLES" not in result.stderr
 
 
@@ -125,6 +126,7 @@ def test_an_app_without_a_role_is_told_what_to_put_into_admin_roles(
     assert "E0000006" in refused.stderr
     assert "READ_ONLY_ADMIN" in hint_of(refused.stderr)
     assert "ADMIN_ROLES" in hint_of(refused.stderr)
+    assert "`create_okta_service_app.py` ran only seconds ago" in hint_of(refused.stderr)
     assert "API_KEY" not in refused.stderr
     assert (done.returncode, done.stdout) == (0, f"GET {USERS} 200\n")
 

@@ -299,6 +299,34 @@ def test_one_thing_changed_and_okta_refuses(
     assert "Traceback" not in result.stderr
 
 
+EARLY = "if `create_okta_service_app.py` ran only seconds ago, wait"
+
+
+@pytest.mark.parametrize(
+    ("error", "description", "hint"),
+    [
+        ("consent_required", "You are not allowed any of the requested scopes.", EARLY),
+        ("consent_required", "The following scopes require user consent: [x]", "one or more of"),
+        ("consent_required", "The following scopes require user consent: [x]", EARLY),
+        ("invalid_scope", "Custom scopes are not allowed for this request.", "own scopes"),
+        ("invalid_dpop_proof", "The DPoP proof JWT is expired.", "clock of this machine is slow"),
+        ("invalid_dpop_proof", "'iat' claim in the DPoP proof JWT is invalid.", "clock"),
+        ("invalid_dpop_proof", "'htu' claim in the DPoP proof JWT is invalid.", "another address"),
+    ],
+)
+@pytest.mark.usefixtures("app")
+def test_hint_fits_the_description(
+    error: str, description: str, hint: str, run: Run, sandbox: Sandbox
+) -> None:
+    said = oauth_refusal(400, error, description).answer.body
+    sandbox.faults.add(Fault(TOKEN, status(400, said), times=None))
+
+    result = run(STEP_3)
+
+    assert (result.returncode, result.stdout) == (3, "")
+    assert hint in result.stderr.partition("what to do: ")[2]
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "said"),
     [

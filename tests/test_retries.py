@@ -12,13 +12,15 @@ from urllib.parse import parse_qs
 import jwt
 import pytest
 from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run, clean_environment, command
+from test_local_input import ran
 
+from pkj import retries
 from pkj.sandbox import faults
 from pkj.sandbox.exchange import Answer, management_refusal, oauth_refusal
 from pkj.sandbox.faults import Fault, patch, reset_after, reset_before, truncate
 from pkj.sandbox.server import Sandbox
 from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import PROXY_PAGE, html, rate_limit, status
+from pkj.sandbox.wrong_answers import PROXY_PAGE, html, rate_limit, status, unavailable
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 SEARCH = "GET /oauth2/v1/clients"
@@ -87,19 +89,37 @@ def test_a_rate_limit_that_ends_too_late_is_not_waited_for(run: Run, sandbox: Sa
     assert len(sandbox.seen) == 1
 
 
+@pytest.mark.parametrize(
+    ("script", "line", "windows", "code"),
+    [
+        pytest.param(STEP_3, TOKEN, 1, 0, id="one-for-a-token"),
+        pytest.param(STEP_3, TOKEN, 2, 4, id="not-two-for-a-token"),
+        pytest.param(STEP_2, "POST /api/v1/apps/", 9, 0, id="nine-for-an-app"),
+        pytest.param(STEP_2, "POST /api/v1/apps/", 10, 4, id="not-ten-for-an-app"),
+    ],
+)
 @pytest.mark.usefixtures("app")
-def test_all_the_waits_of_a_run_share_sixty_seconds(run: Run, sandbox: Sandbox) -> None:
-    sandbox.faults.add(Fault(TOKEN, rate_limit(600, 0, 0)))
-    sandbox.faults.add(Fault(TOKEN, rate_limit(600, 0, 59), times=None))
-    began = time.monotonic()
+def test_whole_windows_are_waited_for(
+    script: str,
+    line: str,
+    windows: int,
+    code: int,
+    env_with_key: EnvFile,
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    env_with_key.write(SCOPES=f"{SCOPES} okta.logs.read" if script == STEP_2 else SCOPES)
+    sandbox.faults.add(Fault(line, rate_limit(600, 0, 60), times=windows))
+    pauses: list[float] = []
+    monkeypatch.setattr(retries, "sleep", pauses.append)
 
-    result = run(STEP_3, "-o", "token")
+    trusted = {"REQUESTS_CA_BUNDLE": sandbox.ca_file, "NO_PROXY": "127.0.0.1"}
+    result = ran(script, env_with_key.path, **trusted)
 
-    assert (result.returncode, result.stdout) == (4, "")
-    assert 1 <= time.monotonic() - began < 10
-    assert "in 1 seconds" in result.stderr
-    assert "in 60 seconds" in result.stderr
-    assert len(sandbox.seen) == 2
+    assert result.code == code, result.stderr
+    waits = windows if code == 0 else windows - 1
+    assert pauses == pytest.approx([61] * waits, abs=1)
+    assert result.stderr.count("Okta's rate limit is reached; trying again in 6") == waits
 
 
 @pytest.mark.usefixtures("app")
@@ -159,10 +179,13 @@ def test_a_rate_limit_that_names_no_time_is_like_a_fault_of_the_server(
     assert len(set(jtis(sandbox))) == len(sandbox.seen) == 3
 
 
+OFTEN = ("503", "reset-after", "400-unavailable", "403-server-error")
 LOST = {
     "503": status(503),
     "500-in-oktas-shape": status(500, {"errorCode": "E0000009", "errorSummary": "Internal"}),
     "502-page": html(502),
+    "400-unavailable": unavailable(),
+    "403-server-error": status(403, {"error": "server_error", "error_description": "Oops"}),
     "reset-before": reset_before(),
     "close-before": faults.close_before(),
     "reset-after": reset_after(),
@@ -174,7 +197,7 @@ LOST = {
 @pytest.mark.parametrize(
     "answer",
     [
-        pytest.param(answer, id=name, marks=[] if name in ("503", "reset-after") else [SLOW])
+        pytest.param(answer, id=name, marks=[] if name in OFTEN else [SLOW])
         for name, answer in LOST.items()
     ],
 )
@@ -193,7 +216,7 @@ def test_a_token_is_asked_for_three_times_each_with_a_jti_of_its_own(
     assert len(set(jtis(sandbox))) == len(sandbox.seen) == 3
 
 
-@pytest.mark.parametrize("name", ["503", "reset-after"])
+@pytest.mark.parametrize("name", OFTEN)
 @pytest.mark.usefixtures("app")
 def test_a_fourth_time_is_never_asked(name: str, run: Run, sandbox: Sandbox) -> None:
     sandbox.faults.add(Fault(TOKEN, LOST[name], times=3))

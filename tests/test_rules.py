@@ -48,7 +48,7 @@ IMPORTS: dict[str, set[str]] = {
         "unreachable",
     },
     "request_target": {"errors", "okta", "org_url"},
-    "org_settings": {"errors", "okta", "org_url"},
+    "org_settings": {"errors", "okta", "org_url", "retries"},
     "service_app": {"answers", "errors", "keys", "masking", "okta"},
     "app_key": {
         *("answers", "console", "errors", "instead", "key_settings", "keys", "masking", "okta"),
@@ -71,7 +71,7 @@ IMPORTS: dict[str, set[str]] = {
     "token_request": {
         *("access_token", "answers", "assertion", "clock", "errors", "instead", "okta", "proof"),
     },
-    "api_check": {"access_token", "answers", "console", "errors", "masking", "okta"},
+    "api_check": {"access_token", "answers", "causes", "console", "errors", "masking", "okta"},
 }
 """Who imports whom in pkj. Each may import only what stands above it: one way."""
 
@@ -211,7 +211,7 @@ def long_functions(file: str, source: str, limit: int = 40) -> list[str]:
 
 
 def too_long(file: str, source: str) -> list[str]:
-    limit = 75 if file in (STEP_1, STEP_2, STEP_3) else 260
+    limit = 75 if file in (STEP_1, STEP_2, STEP_3) else 300
     length = len(source.splitlines())
     return [f"{length} lines, over {limit}"] if length > limit else []
 
@@ -344,7 +344,7 @@ SABOTAGE: list[tuple[Check, str, str]] = [
     (broad_handlers, "keys.py", "with contextlib.suppress(Exception):\n    f()"),
     (broad_handlers, "deadline.py", "try:\n    f()\nexcept Exception:\n    pass"),
     (long_functions, "keys.py", "def f():\n" + "    g()\n" * 40),
-    (too_long, "keys.py", "g()\n" * 261),
+    (too_long, "keys.py", "g()\n" * 301),
     (too_long, STEP_1, "g()\n" * 76),
     (unreasoned, "keys.py", "f()  # noqa"),
     (unreasoned, "keys.py", "f()  # noqa: S603"),

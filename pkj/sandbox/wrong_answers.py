@@ -75,6 +75,12 @@ def rate_limit(
     return act
 
 
+def unavailable() -> Action:
+    """Okta's 400 for an overload or maintenance (the error is that of RFC 6749 section 4.1.2.1)."""
+    description = "The authorization server is currently unable to handle the request."
+    return lambda turn: turn.send(oauth_refusal(400, "temporarily_unavailable", description).answer)
+
+
 def echo(code: int, dialect: Literal["management", "oauth"]) -> Action:
     """A refusal with the request in its text, headers and body, as careless servers do it."""
 
