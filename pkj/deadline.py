@@ -7,12 +7,16 @@ from typing import TypeVar
 Result = TypeVar("Result")
 
 
+class NoThread(Exception):
+    """The system has no thread left to do the work in."""
+
+
 class TookTooLong(Exception):
     """The work was not done in time; it may still be going on, unheeded."""
 
 
 def within(seconds: float, work: Callable[[], Result]) -> Result:
-    """What `work()` returns or raises, or TookTooLong after `seconds`.
+    """What `work()` returns or raises, or TookTooLong after `seconds`. Raises NoThread.
 
     The timeouts of requests bound each wait for a byte, not the whole: a body, or headers,
     that come a byte at a time pass them for ever, and a name look-up has none
@@ -29,7 +33,10 @@ def within(seconds: float, work: Callable[[], Result]) -> Result:
             errors.append(error)
 
     thread = threading.Thread(target=carry_out, daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError as cause:  # "can't start new thread"
+        raise NoThread from cause
     thread.join(seconds)
     if errors:
         raise errors[0]

@@ -17,7 +17,7 @@ SIGNED = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}")
 
 PRIVATE_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END[A-Z -]*|\Z)", re.DOTALL)
 
-USER_INFO = re.compile(r"(?<=://)[^/?#@\s]+(?=@)")
+USER_INFO = re.compile(r"(?<=://)[^/?#\s]+(?=@)")
 """The name and password of a proxy, in the address of it."""
 
 

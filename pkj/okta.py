@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 
 import requests
 
+import pkj
 from pkj import instead, unreachable
 from pkj.answers import Answer
-from pkj.deadline import TookTooLong, within
-from pkj.errors import LostAnswer, NoUsableAnswer
+from pkj.deadline import NoThread, TookTooLong, within
+from pkj.errors import LostAnswer, NoUsableAnswer, WrongHere
 from pkj.retries import FOR_AN_APP, Patience
 
 Parts = Callable[[], Mapping[str, Any]]
@@ -23,6 +24,10 @@ LARGEST_ANSWER = 16 * 2**20
 MOST_PAGES = 1000
 """Of a list; at 200 apps a page no org is larger."""
 
+USER_AGENT = f"okta-private-key-jwt/{pkj.__version__} {requests.utils.default_user_agent()}"
+"""Okta asks for one that names the client and its version (developer.okta.com/docs/reference/
+core-okta-api)."""
+
 WHOLE_ANSWER = 4
 """A whole answer may take this many times the timeout, which is for each wait in it."""
 
@@ -32,7 +37,7 @@ class Org:
 
     `timeout` is in seconds, and so is `longest_wait`, for rate limits in all; `api_key` is for
     everything but tokens and metadata. Redirects are never followed, certificates always
-    checked, connections kept for the next request.
+    checked, connections kept for the next request. Raises WrongHere for an impossible proxy.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Org:
         verbose: bool = False,
         longest_wait: float = FOR_AN_APP,
     ) -> None:
+        unreachable.check_proxy(url)
         self.url = url
         self.host = urlsplit(url).netloc
         self.token_url = f"{url}/oauth2/v1/token"
@@ -125,17 +131,22 @@ class Org:
                 WHOLE_ANSWER * self._timeout, lambda: self._exchange(doing, method, url, parts)
             )
             request_id = answer.shown(answer.headers.get("X-Okta-Request-Id", ""), 60)
-            outcome = f"{answer.status} {request_id}"
+            outcome = str(answer.status)
+            if request_id:
+                outcome += f" request-id={request_id}"
         except TookTooLong as cause:
             self._session = _Session()  # the old one's connection is busy with the rest
             problem = f"{doing}: the answer of {self.host} did not end in time"
             raise LostAnswer(problem, instead.CURES[instead.NO_ANSWER], in_time=False) from cause
+        except NoThread as cause:
+            problem = f"{doing}: this machine cannot start another thread"
+            raise WrongHere(problem, "end other processes, or raise `ulimit -u`") from cause
         except unreachable.FAILURES as cause:
             raise unreachable.explained(doing, self.host, cause, _secrets_in(parts)) from cause
         finally:
             if self._verbose:
                 took = (time.monotonic() - started) * 1000
-                self._note(f"{method} {url} {took:.0f} ms {outcome}".rstrip())
+                self._note(f"{method} {url} {took:.0f} ms {outcome}")
         return answer
 
     def _exchange(self, doing: str, method: str, url: str, parts: Mapping[str, Any]) -> Answer:
@@ -148,13 +159,20 @@ class Org:
             **parts,
         ) as response:
             content = bytearray()
-            for chunk in response.iter_content(2**16):
+            for chunk in _chunks(response):
                 content += chunk
                 if len(content) > LARGEST_ANSWER:
                     problem = f"{doing}: the answer of {self.host} is over {LARGEST_ANSWER} bytes"
                     raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
         headers, hide = response.headers, _secrets_in(parts)
         return Answer(url, response.status_code, headers, bytes(content), hide)
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    try:
+        yield from response.iter_content(2**16)
+    except ValueError as cause:  # urllib3 reads on after a negative chunk size
+        raise requests.exceptions.ChunkedEncodingError(cause) from cause
 
 
 def as_sent(url: str) -> str | None:
@@ -190,6 +208,7 @@ class _Session(requests.Session):
         # Of a cookie that it cannot read, http.cookiejar warns with a traceback; none is used.
         warnings.filterwarnings("ignore", module=r"http\.cookiejar")
         self.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
+        self.headers["User-Agent"] = USER_AGENT
 
     def get_redirect_target(self, _: requests.Response) -> None:
         return None

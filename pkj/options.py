@@ -3,14 +3,16 @@
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from pathlib import Path
+from unicodedata import category
 
 
-def parse(doc: str, add_options: Callable[[ArgumentParser], object]) -> Namespace:
-    """The options given to this process. `doc`: a line that says what the step does, the rest.
+def parse(doc: str | None, add_options: Callable[[ArgumentParser], object]) -> Namespace:
+    """The options given to this process. `doc`: a line that says what the step does, the rest;
+    None under `python -OO`.
 
     Ends the process (SystemExit) with 2 for wrong usage, with 0 after `--help`.
     """
-    summary, _, details = doc.partition("\n\n")
+    summary, _, details = (doc or "").partition("\n\n")
     parser = ArgumentParser(
         description=summary,
         epilog=details,
@@ -28,16 +30,17 @@ def parse(doc: str, add_options: Callable[[ArgumentParser], object]) -> Namespac
 
 
 def add_app_options(parser: ArgumentParser) -> None:
-    """What step 2 does with the app."""
+    """What create_okta_service_app.py does with the app."""
     name = "Private Key JWT Service App"
-    parser.add_argument("--name", default=name, help=f"what a new app is called ({name})")
+    what = f"what a new app is called ({name})"
+    parser.add_argument("--name", type=_app_name, default=name, help=what)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be changed")
     parser.add_argument("--delete", action="store_true", help="delete the app, clear CLIENT_ID")
     parser.add_argument("--yes", action="store_true", help="with --delete: do not ask")
 
 
 def add_token_options(parser: ArgumentParser) -> None:
-    """What step 3 does with the token."""
+    """What get_access_token.py does with the token."""
     parser.add_argument(
         "-o",
         dest="form",
@@ -73,6 +76,18 @@ def add_network_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="show each request and answer on stderr"
     )
+
+
+def _app_name(text: str) -> str:
+    """Okta's texts hold at most three bytes of UTF-8 for a character (developer.okta.com/docs/
+    reference/core-okta-api)."""
+    if not text.strip():
+        raise ArgumentTypeError("must not be blank")
+    if any(category(character) in ("Cc", "Cs") for character in text):
+        raise ArgumentTypeError("must not contain control characters or invalid text")
+    if max(text) > "\uffff":
+        raise ArgumentTypeError("must not contain characters beyond U+FFFF, such as emoji")
+    return text
 
 
 def _seconds(text: str) -> float:

@@ -1,5 +1,6 @@
 """Why there is no answer: what requests and what lies under it raise, in words."""
 
+import re
 import socket
 import ssl
 from collections.abc import Sequence
@@ -28,6 +29,27 @@ NO_REQUEST = (
 
 MISSING_CA_FILE = "suitable TLS CA certificate bundle"
 """Part of the OSError that requests raises where REQUESTS_CA_BUNDLE leads nowhere."""
+
+
+PROXY = re.compile(
+    r"(?:(?:(?:https?|socks[45][ah]?):)?//)?(?:[^\s/?#\\\[\]]*@)?"
+    r"(?:[^\s/?#\\\[\]@:]+|\[[0-9a-f:.]+\])(?::[0-9]*)?/?",
+    re.IGNORECASE,
+)
+"""The address of a proxy, perhaps with a user name and a password before an @."""
+
+
+def check_proxy(url: str) -> None:
+    """Raise WrongHere where requests for `url` would go through a proxy with an impossible
+    address; it may hold a password, so nobody is told what it is."""
+    proxies = requests.utils.get_environ_proxies(url)
+    proxy = requests.utils.select_proxy(url, proxies)
+    if proxy and not PROXY.fullmatch(proxy):
+        hint = (
+            "write it as http://user:password@host:port, with the special characters of the"
+            " password percent-encoded (%23 for #)"
+        )
+        raise WrongHere("HTTPS_PROXY (or ALL_PROXY) is not the address of a proxy", hint)
 
 
 def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ()) -> PkjError:

@@ -1,6 +1,7 @@
 """Step 3: the request it sends, the forms it prints, and every way in which it is refused."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc import jws, jwt
 from joserfc.jwk import RSAKey
 
+import pkj
 from pkj.sandbox.exchange import Answer, management_refusal, oauth_refusal
 from pkj.sandbox.faults import Fault, drip, hang, patch, reset_before, truncate
 from pkj.sandbox.server import Sandbox
@@ -92,6 +94,8 @@ def test_the_request_is_the_form_of_the_contract_and_counts_once(
     request, form = sandbox.seen[-1].request, form_of(sandbox)
     assert (request.method, request.target) == ("POST", "/oauth2/v1/token")
     assert request.headers["content-type"] == "application/x-www-form-urlencoded"
+    agent = rf"okta-private-key-jwt/{re.escape(pkj.__version__)} python-requests/[0-9.]+"
+    assert re.fullmatch(agent, request.headers["user-agent"])
     assert "authorization" not in request.headers
     assert {name: form[name] for name in form if name != "client_assertion"} == {
         "grant_type": "client_credentials",

@@ -1,16 +1,19 @@
 """Answers that are made to harm: what step 2 and step 3 say to them, and what they do not do."""
 
 import re
+import threading
 import time
 from email.utils import formatdate
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from conftest import STEP_2, STEP_3, EnvFile, Run
 from dpop_requests import of_the_app
 from scene import Scene
+from test_local_input import ran
 
-from pkj import clock
+from pkj import clock, deadline
 from pkj.sandbox.exchange import Answer, management_refusal
 from pkj.sandbox.faults import Fault, patch
 from pkj.sandbox.server import Sandbox
@@ -124,11 +127,11 @@ def test_a_token_answer_that_refuses_with_200_is_shown_with_all_that_okta_said(
     assert "Okta answered 200 invalid_client: The client_assertion kid is invalid." in result.stderr
 
 
-def raw(head: str) -> Action:
+def raw(head: str, header: str = "authorization") -> Action:
     """These bytes in place of an answer; {authorization} is that of the request."""
 
     def act(turn: Turn) -> None:
-        sent = turn.seen.request.headers["authorization"]
+        sent = turn.seen.request.headers[header]
         turn.connection.sendall(head.replace("{authorization}", sent).encode())
         turn.close()
 
@@ -168,6 +171,33 @@ def test_what_a_server_makes_of_our_request_is_shown_short_and_without_the_token
     assert OPAQUE in sandbox.seen[-1].request.headers["authorization"]
     assert len(result.stderr) < 3000
     assert "what to do: " in result.stderr
+
+
+@pytest.mark.usefixtures("app")
+def test_negative_chunk_size_is_a_lost_connection(run: Run, sandbox: Sandbox) -> None:
+    sandbox.faults.add(Fault(TOKEN, raw(f"{CHUNKED}-5\r\nabcde\r\n0\r\n\r\n", "host"), times=None))
+
+    result = run(STEP_3)
+
+    assert (result.returncode, result.stdout, len(sandbox.seen)) == (4, "", 3)
+    assert "Traceback" not in result.stderr
+    assert "was lost" in result.stderr
+
+
+@pytest.mark.usefixtures("app")
+def test_no_thread_to_be_had_is_a_local_error(
+    env_with_key: EnvFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoMore(threading.Thread):
+        def start(self) -> None:
+            raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(deadline, "threading", SimpleNamespace(Thread=NoMore))
+
+    result = ran(STEP_3, env_with_key.path)
+
+    assert (result.code, result.stdout) == (1, "")
+    assert "cannot start another thread\nwhat to do: " in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -163,7 +163,7 @@ def test_a_refusal_says_which_of_the_settings_it_names_come_from_the_environment
 
 
 def test_the_app_is_shown_as_json_whatever_its_name(scene: Scene) -> None:
-    name = 'Büro\u00a0\u202e"\U000e0001'
+    name = 'Büro\u00a0\u202e"\ufeff'
 
     result = scene.step_2("--name", name)
 

@@ -26,7 +26,8 @@ def test_verbose_has_a_line_for_each_request(script: str, run: Run, sandbox: San
     assert len(lines) == len(half)
     for line, seen in zip(lines, half, strict=True):
         url = re.escape(sandbox.url + seen.request.target)
-        shape = rf"{seen.request.method} {url} [0-9]+ ms {seen.answer_status} [0-9a-f]{{32}}"
+        outcome = rf"[0-9]+ ms {seen.answer_status} request-id=[0-9a-f]{{32}}"
+        shape = f"{seen.request.method} {url} {outcome}"
         assert re.fullmatch(shape, line), line
     assert sandbox.url not in quiet.stderr
 
