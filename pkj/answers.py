@@ -1,15 +1,15 @@
 """Reading an answer of Okta's: its two error shapes, and everything that is neither."""
 
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from pkj import causes, clock, instead
+from pkj import causes, clock, instead, masking
 from pkj.errors import LostAnswer, NoUsableAnswer, OktaRefused
-from pkj.masking import masked, shortened
 
 Wanted = TypeVar("Wanted")
 
@@ -44,13 +44,17 @@ class Answer:
         return max(int(reset) - now, 0.0) + 1.0
 
     def shown(self, text: str, limit: int = 300) -> str:
-        """Some text of this answer as it may be shown: first masked, then cut."""
-        return shortened(masked(text, self.hide), limit)
+        """Some text of this answer as it may be shown: masked and cut."""
+        return masking.shown(text, self.hide, limit)
 
     def json(self) -> Any:
-        """The body as JSON; raises ValueError if it is none."""
+        """The body as JSON; raises ValueError if it is none.
+
+        Python would read NaN and Infinity, which JSON lacks (RFC 8259 section 6), make an
+        Infinity of 1e999, and write them.
+        """
         try:
-            body = json.loads(self.content)
+            body = json.loads(self.content, parse_constant=_finite, parse_float=_finite)
         except RecursionError as cause:
             raise ValueError("nested too deeply") from cause
         level = [body]
@@ -128,12 +132,19 @@ def body_of(doing: str, answer: Answer, shape: type[Wanted]) -> Wanted:
 
 
 def text_in(doing: str, body: Mapping[str, Any], name: str) -> str:
-    """The non-empty text `body[name]`. Raises NoUsableAnswer."""
+    """The non-empty text `body[name]`. Raises NoUsableAnswer, also for one that no request can
+    hold: JSON has escapes for half a character (RFC 8259 section 8.2)."""
     value = body.get(name)
-    if isinstance(value, str) and value:
+    if isinstance(value, str) and value and not re.search(r"[\ud800-\udfff]", value):
         return value
     problem = f"{doing}: the answer has no {name} in it, as text"
     raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a number of JSON")
+    return number
 
 
 def _inside(body: object) -> Iterable[Any]:

@@ -4,12 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pkj import causes
+from pkj import causes, masking
 from pkj.access_token import Token
 from pkj.answers import Answer
 from pkj.console import Console
 from pkj.errors import NoUsableAnswer, OktaRefused
-from pkj.masking import masked, shortened
 from pkj.okta import Org
 
 NONCE_WANTED = "use_dpop_nonce"
@@ -56,7 +55,7 @@ def _cure(refusal: OktaRefused, token: Token) -> str:
     challenge = refusal.headers.get("WWW-Authenticate", "")
     if "insufficient_scope" in challenge:
         scope = re.search(r'scope="([^"]*)"', challenge)
-        needed = shortened(masked(scope[1], [token.value])) if scope else "the scope of this API"
+        needed = masking.shown(scope[1], [token.value]) if scope else "the scope of this API"
         return f"the token lacks a scope: put {needed} into SCOPES and {_run_again()}"
     if refusal.code == "E0000006":
         return (

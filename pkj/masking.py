@@ -12,23 +12,37 @@ MASK = "[secret]"
 LEAST_SECRET = 4
 """Characters: a shorter one is no secret, and would take every such letter out of a text."""
 
-SIGNED = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){1,4}")
-"""A JWT, or its beginning: an assertion, a proof or a token (RFC 7515 section 7.1)."""
+LONGEST_TEXT = 20_000
+"""Characters of a server's text that are looked at; of what is shown, the limits are lower."""
+
+# Each pattern here takes time in proportion to the text: none looks at a character again
+# because an earlier start has failed.
+SIGNED = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:(?:\.[A-Za-z0-9_-]*){1,4}|(?=…)|(?P<other>))")
+"""A JWT, or its beginning: an assertion, a proof or a token (RFC 7515 section 7.1). Letters
+without a dot or a cut after them are none; they match as `other`, to be passed over at once."""
 
 PRIVATE_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END[A-Z -]*|\Z)", re.DOTALL)
 
 USER_INFO = re.compile(r"(?<=://)[^/?#\s]+(?=@)")
 """The name and password of a proxy, in the address of it."""
 
+CUT = re.compile(r"… \([0-9]+ characters\)")
+"""What stands where a text was cut."""
+
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
-    """`text` without the `secrets` in any form a server may echo, nor any key or signed token."""
+    """`text` without the `secrets` in any form a server may echo, nor any key or signed token.
+
+    Where the text was cut within a secret, the rest of that is masked as well.
+    """
+    secrets = list(secrets)
     # No form of a secret is shorter than itself. To compile a private key costs 20 ms.
     fitting = (secret for secret in secrets if len(secret.strip()) <= len(text))
     for form in sorted(chain.from_iterable(map(_forms, fitting)), key=len, reverse=True):
         text = re.sub(re.escape(form), MASK, text, flags=re.IGNORECASE)
+    text = _without_beginnings(text, secrets)
     for pattern in (PRIVATE_PEM, SIGNED, USER_INFO):
-        text = pattern.sub(MASK, text)
+        text = pattern.sub(_mask, text)
     return text
 
 
@@ -41,8 +55,47 @@ def visible(text: str) -> str:
 
 def shortened(text: str, limit: int = 300) -> str:
     """`text` in one line of at most about `limit` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= limit else f"{line[:limit]}… ({len(line)} characters)"
+    return _cut(" ".join(text.split()), limit)
+
+
+def shown(text: str, secrets: Iterable[str] = (), limit: int = 300) -> str:
+    """Text of a server, masked and shortened. However long it is, little of it is looked at."""
+    line = " ".join(masked(_cut(text, LONGEST_TEXT), secrets).split())
+    return _cut(line, limit, len(text))
+
+
+def _cut(text: str, limit: int, length: int = 0) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}… ({length or len(text)} characters)"
+
+
+def _mask(found: re.Match[str]) -> str:
+    return found[0] if found.groupdict().get("other") is not None else MASK
+
+
+def _without_beginnings(text: str, secrets: Iterable[str]) -> str:
+    """`text` without what a cut has left of a secret: its first characters, before the cut."""
+    cuts = list(CUT.finditer(text))
+    if not cuts:
+        return text
+    forms = [form.lower() for form in chain.from_iterable(map(_forms, secrets))]
+    pieces, end = [], 0
+    for cut in cuts:
+        before = text[end : cut.start()]
+        left = max((_left_of(form, before) for form in forms), default=0)
+        pieces += [before[: len(before) - left], MASK if left else "", cut[0]]
+        end = cut.end()
+    return "".join([*pieces, text[end:]])
+
+
+def _left_of(form: str, text: str) -> int:
+    """How many characters at the end of `text` are the beginning of `form`, 0 for too few."""
+    tail = text[-len(form) :].lower()
+    start = tail.find(form[:LEAST_SECRET])
+    while start >= 0:
+        if form.startswith(tail[start:]):
+            return len(tail) - start
+        start = tail.find(form[:LEAST_SECRET], start + 1)
+    return 0
 
 
 @functools.cache
@@ -50,7 +103,9 @@ def _forms(secret: str) -> list[str]:
     """The ways in which a text may hold the secret."""
     secret = secret.strip()
     in_json = json.dumps(secret)[1:-1]
-    quoted = quote(secret, safe="")
+    # A setting of the environment need not be UTF-8: Python has surrogates for such bytes.
+    plain, quoted = (quote(secret, safe=safe, errors="surrogatepass") for safe in ("/", ""))
+    in_form = quote_plus(secret, errors="surrogatepass")
     in_full = "".join(f"%{ord(c):02X}" if c in "-._~" else c for c in quoted)
-    forms = {secret, quote(secret), quoted, quote_plus(secret), in_full, in_json}
+    forms = {secret, plain, quoted, in_form, in_full, in_json}
     return [form for form in forms if len(form) >= LEAST_SECRET]

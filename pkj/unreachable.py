@@ -10,7 +10,7 @@ from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 
 from pkj import instead
 from pkj.errors import LostAnswer, NoUsableAnswer, PkjError, WrongHere
-from pkj.masking import masked, shortened
+from pkj.masking import shown
 
 FAILURES = (requests.RequestException, HTTPError, OSError, UnicodeError)
 """All that a request can fail with. requests lets some of what it calls through: OSError
@@ -60,7 +60,7 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
     hint = instead.CURES
 
     def innermost(kind: type[BaseException]) -> str:
-        return shortened(masked(str(_innermost(error, kind)), hide))
+        return shown(str(_innermost(error, kind)), hide)
 
     if isinstance(error, requests.exceptions.SSLError):
         return _insecure(doing, host, error)
@@ -98,7 +98,7 @@ def _insecure(doing: str, host: str, error: Exception) -> PkjError:
     if _is_about_ca_file(_innermost(error, OSError)):
         problem = f"{doing}: the CA certificates cannot be read"
         return WrongHere(problem, instead.CURES[instead.NO_CA_FILE])
-    reason = shortened(str(_innermost(error, ssl.SSLError)))
+    reason = shown(str(_innermost(error, ssl.SSLError)))
     problem = f"{doing}: no secure connection to {host}: {reason}"
     return NoUsableAnswer(problem, instead.CURES[instead.NOT_SECURE])
 

@@ -1,5 +1,6 @@
 """Answers that are made to harm: what step 2 and step 3 say to them, and what they do not do."""
 
+import json
 import re
 import threading
 import time
@@ -8,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import STEP_2, STEP_3, EnvFile, Run
+from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run
 from dpop_requests import of_the_app
 from scene import Scene
 from test_local_input import ran
@@ -171,6 +172,53 @@ def test_what_a_server_makes_of_our_request_is_shown_short_and_without_the_token
     assert OPAQUE in sandbox.seen[-1].request.headers["authorization"]
     assert len(result.stderr) < 3000
     assert "what to do: " in result.stderr
+
+
+LETTERS = "eyJ" * 130_000
+
+
+@pytest.mark.parametrize("place", ["description", "header", "name"])
+def test_letters_of_a_token_in_a_long_text_cost_no_time(place: str, scene: Scene) -> None:
+    refusal = {"error": "e", "error_description": LETTERS} if place == "description" else None
+    headers = {"x-okta-request-id": LETTERS[:60_000]} if place == "header" else {}
+    if place == "name":
+        scene.plant(scene.ours, name=LETTERS, granted=SCOPES)
+    else:
+        scene.sandbox.faults.add(Fault("GET ", status(400, refusal, headers)))
+    began = time.monotonic()
+
+    result = scene.step_2("-v")
+
+    assert result.returncode == {"description": 3, "header": 4, "name": 0}[place], result.stderr
+    assert time.monotonic() - began < 10
+
+
+def test_client_id_with_half_a_character_is_no_usable_response(scene: Scene) -> None:
+    listed = patch(lambda answer: Answer(200, [{"client_id": "\ud800"}], answer.headers))
+    scene.sandbox.faults.add(Fault("GET /oauth2/v1/clients", listed))
+
+    result = scene.step_2()
+
+    assert (result.returncode, result.stdout) == (4, ""), result.stderr
+    assert "Traceback" not in result.stderr
+    assert "client_id" in result.stderr
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "[NaN]", "1e9"])
+@pytest.mark.usefixtures("app")
+def test_number_that_json_cannot_hold_is_no_usable_response(
+    number: str, run: Run, sandbox: Sandbox
+) -> None:
+    body = f'{{"access_token":"a","token_type":"Bearer","expires_in":60,"x":{number}}}'
+    sandbox.faults.add(Fault(TOKEN, status(200, body.encode())))
+
+    result = run(STEP_3, "-o", "json")
+
+    if number == "1e9":
+        assert json.loads(result.stdout)["x"] == 1e9
+    else:
+        assert (result.returncode, result.stdout) == (4, "")
+        assert "expected a JSON object" in result.stderr
 
 
 @pytest.mark.usefixtures("app")

@@ -1,6 +1,7 @@
 """What is shown: no secret in any form a server may echo it in, no control characters."""
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote, quote_plus, urlencode
@@ -172,3 +173,41 @@ def test_nothing_but_line_ends_and_printable_text_is_shown(text: str) -> None:
 )
 def test_a_long_text_is_cut_and_says_so(text: str, shown: str) -> None:
     assert masking.shortened(text, 10) == shown
+
+
+@pytest.mark.parametrize("secret", [PLAIN_KEY, STRANGE_KEY, "eyJhbGciOiJSUzI1NiJ9.e30.c2lnbmVk"])
+@pytest.mark.parametrize("limit", [300, 20_000])
+def test_cut_within_a_secret_shows_nothing_of_it(secret: str, limit: int) -> None:
+    for left in range(len(secret) + 1):
+        text = f"{'x ' * limit}"[: limit - left] + f"{secret} and more" * 9
+        for shown in (
+            masking.masked(masking.shortened(text, limit), [secret]),
+            masking.shown(text, [secret], limit),
+        ):
+            assert secret[: masking.LEAST_SECRET] not in shown.rpartition("x ")[2]
+
+
+def test_secrets_up_to_the_end_of_what_is_looked_at_are_masked() -> None:
+    text = f"{PLAIN_KEY} " * 1000
+
+    shown = masking.shown(text, [PLAIN_KEY], 10_000)
+
+    assert set(shown.partition("…")[0].split()) == {masking.MASK}
+    assert shown.endswith(f"… ({len(text)} characters)")
+
+
+def test_a_secret_that_is_not_utf_8_is_masked() -> None:
+    assert masking.masked("the \udcff-token", ["\udcff-token"]) == f"the {masking.MASK}"
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["eyJ", "eyJaaaaa.", "-----BEGIN ", "PRIVATE KEY", "-", "://a", "://a@", "… (1", "00ab… (1 "],
+)
+def test_time_grows_with_the_text_and_not_with_its_square(piece: str) -> None:
+    text = f"-----BEGIN eyJ://{piece * 400_000}"[:400_000]
+    began = time.process_time()
+
+    masking.masked(text, [PLAIN_KEY])
+
+    assert time.process_time() - began < 2
