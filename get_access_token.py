@@ -21,6 +21,7 @@ def add_options(parser: console.ArgumentParser) -> None:
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
     from pkj import api_check, dpop, key_settings, org_settings, request_target, scopes, service_app
+    from pkj.access_token import USELESS
     from pkj.retries import FOR_A_TOKEN
     from pkj.token_request import Client, TokenRequest
 
@@ -32,9 +33,11 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
     if options.target or options.check:
         url = options.target[1] if options.target else org.url + options.check
         request_target.check_url(url, org.url)
-    form = options.form or "text"
+    form, target = options.form or "text", options.target
+    if target:
+        target[0] = target[0].upper()
     if bound:
-        request_target.refuse_bound(form, options.target)
+        request_target.refuse_bound(form, target)
 
     token = TokenRequest(org, client, wanted, bound, out.note).send()
 
@@ -45,11 +48,13 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
         api_check.call(org, token, options.check, out)
         return
     if token.is_bound:
-        request_target.refuse_bound(form, options.target)
+        request_target.refuse_bound(form, target)
+    if form == "json" and token.is_bound:
+        out.note(f"warning: {USELESS}")
     if form == "text":
         out.heading(f"Access Token{' (DPoP)' if token.is_bound else ''}:")
         out.note(token.remarks())
-    out.emit(token.printed(form, options.target))
+    out.emit(token.printed(form, target))
 
 
 if __name__ == "__main__":

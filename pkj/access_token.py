@@ -11,6 +11,11 @@ from pkj.proof import Prover
 HEADER_TEXT = re.compile(r"[!-~]+")
 """What an access token is made of (RFC 6749 appendix A.12)."""
 
+USELESS = (
+    "a DPoP-bound token is useless without a proof: for the headers of one request, run"
+    " get_access_token.py -o header --for METHOD URL"
+)
+
 CENTURIES = 10**10
 """Seconds, some three hundred years."""
 
@@ -70,12 +75,7 @@ class Token:
         """What a person should know beside the token itself."""
         seconds = "an unknown number of" if self.expires_in is None else self.expires_in
         remark = f"the token expires in {seconds} seconds"
-        if self.is_bound:
-            remark += (
-                "; it is bound to a key (DPoP), and alone it opens nothing: for a request that"
-                " works use -o header --for METHOD URL"
-            )
-        return remark
+        return f"{remark}; {USELESS}" if self.is_bound else remark
 
     def printed(self, form: str, target: Sequence[str] | None) -> str:
         """The token in a form of `-o`; `target` is the method and URL that a header is for."""

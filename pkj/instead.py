@@ -9,6 +9,7 @@ WEB_PAGE = "a web page"
 OTHER_ANSWER = "another answer that is not of Okta's making"
 FAULT = "a 5xx"
 NOT_SECURE = "no secure connection"
+NOT_SECURE_HERE = "no secure connection to 127.0.0.1"
 NO_CA_FILE = "no readable CA certificates"
 NO_NAME = "a name that does not resolve"
 NO_PROXY = "a proxy that gives no way"
@@ -26,7 +27,10 @@ CURES = {
     FAULT: SERVER_FAULT,
     NOT_SECURE: "if a proxy opens TLS connections here, point REQUESTS_CA_BUNDLE at a file with its"
     " CA certificate; Python 3.13 and later refuse a CA without the extensions of RFC 5280",
-    NO_CA_FILE: "check REQUESTS_CA_BUNDLE: it names the PEM file of CA certificates to trust",
+    NOT_SECURE_HERE: "if this is the pretend org, run the `export` lines that `python -m"
+    " pkj.sandbox serve` printed last, in this shell",
+    NO_CA_FILE: "check REQUESTS_CA_BUNDLE, or CURL_CA_BUNDLE where only that is set: it names the"
+    " PEM file of CA certificates to trust",
     NO_NAME: "check OKTA_URL, the network, and HTTPS_PROXY",
     NO_PROXY: "check HTTPS_PROXY, or name the host in NO_PROXY",
     NO_CONNECTION: "check the network and HTTPS_PROXY; --timeout waits longer",

@@ -15,7 +15,7 @@ def check_usage(form: str | None, target: list[str] | None, path: str | None) ->
         raise WrongUsage("--check prints a status, and goes with no -o")
     if path is not None and not re.fullmatch(r"/(?!/)[!-\"$-\[\]-~]*", path):
         raise WrongUsage("--check takes a path of the org, like /api/v1/users")
-    if target and not re.fullmatch(r"[A-Z]+", target[0]):
+    if target and not re.fullmatch(r"[A-Za-z]+", target[0]):
         raise WrongUsage(f"--for takes a method like GET, not {target[0]!r}")
 
 
@@ -25,6 +25,8 @@ def check_url(url: str, org: str) -> None:
     try:
         parts = urlsplit(url)
         same = org_url.normal(f"{parts.scheme}://{parts.netloc}") == org
+        # OKTA_URL goes without the dot, and a proof would name another address than Okta's.
+        same = same and not (parts.hostname or "").endswith(".")
     except (ValueError, WrongHere):
         same = False
     if not same or not re.fullmatch(r"[!-\[\]-~]+", url):
@@ -37,5 +39,5 @@ def check_url(url: str, org: str) -> None:
 def refuse_bound(form: str, target: list[str] | None) -> None:
     """Raises WrongHere for a form in which nobody could use a DPoP-bound token."""
     if form == "token" or (form == "header" and not target):
-        problem = "the token is bound to a key (DPoP): alone it opens nothing"
+        problem = "the token is bound to a key (DPoP): without a proof it is useless"
         raise WrongHere(problem, "ask for a request's own headers: -o header --for METHOD URL")

@@ -1,5 +1,6 @@
 """Why there is no answer: what requests and what lies under it raise, in words."""
 
+import os
 import re
 import socket
 import ssl
@@ -80,7 +81,9 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
         problem = f"{doing}: the answer of {host} cannot be decoded"
         return NoUsableAnswer(problem, hint[instead.OTHER_ANSWER])
     if MISSING_CA_FILE in str(error):
-        return WrongHere(f"{doing}: {error}", hint[instead.NO_CA_FILE])
+        return WrongHere(
+            f"{doing}: {_trusted_by() or 'certifi'}: {error}", hint[instead.NO_CA_FILE]
+        )
     if isinstance(refused := _innermost(error, ConnectionRefusedError), ConnectionRefusedError):
         problem = f"{doing}: {host} takes no connections: {refused.strerror}"
         return LostAnswer(problem, hint[instead.NOBODY_THERE])
@@ -96,11 +99,22 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
 
 def _insecure(doing: str, host: str, error: Exception) -> PkjError:
     if _is_about_ca_file(_innermost(error, OSError)):
-        problem = f"{doing}: the CA certificates cannot be read"
+        problem = f"{doing}: the CA certificates of {_trusted_by() or 'certifi'} cannot be read"
         return WrongHere(problem, instead.CURES[instead.NO_CA_FILE])
     reason = shown(str(_innermost(error, ssl.SSLError)))
     problem = f"{doing}: no secure connection to {host}: {reason}"
-    return NoUsableAnswer(problem, instead.CURES[instead.NOT_SECURE])
+    if named := _trusted_by():
+        problem += f" (CA certificates from {named})"
+    here = re.match(r"(127\.0\.0\.1|localhost)(:|$)", host)
+    cure = instead.NOT_SECURE_HERE if here else instead.NOT_SECURE
+    return NoUsableAnswer(problem, instead.CURES[cure])
+
+
+def _trusted_by() -> str:
+    """The variable that names the CA certificates, if one does (requests.readthedocs.io/en/
+    latest/user/advanced/#ssl-cert-verification)."""
+    variables = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    return next((name for name in variables if os.environ.get(name)), "")
 
 
 def _is_of_the_socket(error: Exception) -> bool:

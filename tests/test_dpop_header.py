@@ -77,6 +77,7 @@ def test_the_json_of_a_bound_token_has_the_thumbprint_that_is_in_the_token(
     bound_to = bare_claims(shown["access_token"])["cnf"]["jkt"]
     assert (shown["token_type"], shown["jkt"]) == ("DPoP", bound_to)
     assert shown["jkt"] == ECKey.import_key(header_of(proofs_in(sandbox)[-1])["jwk"]).thumbprint()
+    assert result.stderr.startswith("warning: a DPoP-bound token is useless without a proof")
     assert shown.keys() == {
         *("token_type", "expires_in", "expires_at", "access_token", "scope", "jkt"),
     }
@@ -84,9 +85,10 @@ def test_the_json_of_a_bound_token_has_the_thumbprint_that_is_in_the_token(
 
 @pytest.mark.usefixtures("app")
 def test_the_json_of_a_bearer_token_has_no_thumbprint(run: Run) -> None:
-    shown = json.loads(run(STEP_3, "-o", "json").stdout)
+    result = run(STEP_3, "-o", "json")
 
-    assert (shown["token_type"], "jkt" in shown) == ("Bearer", False)
+    shown = json.loads(result.stdout)
+    assert (shown["token_type"], "jkt" in shown, result.stderr) == ("Bearer", False, "")
 
 
 @pytest.mark.usefixtures("bound")
@@ -188,6 +190,17 @@ def test_the_proof_is_bound_to_this_token_this_method_and_this_url(
     assert claims["jti"] not in [claims_of(p)["jti"] for p in proofs_in(sandbox)]
 
 
+@pytest.mark.parametrize("method", ["get", "Get"])
+@pytest.mark.usefixtures("bound")
+def test_method_in_small_letters_is_taken_in_capitals(
+    method: str, run: Run, sandbox: Sandbox, users: str
+) -> None:
+    result = run(STEP_3, "-o", "header", "--for", method, users)
+
+    assert result.returncode == 0, result.stderr
+    assert call(sandbox, headers_in(result.stdout)).status_code == 200
+
+
 Headers = dict[str, str]
 Sabotage = Callable[[Headers, Run, str], Headers]
 
@@ -284,7 +297,8 @@ ORG = "https://org.example:8443"
         pytest.param("GET", "http://127.0.0.1:{port}/x", "a URL that begins", id="http"),
         pytest.param("GET", "https://me@127.0.0.1:{port}/", "a URL that begins", id="user_name"),
         pytest.param("GET", "/api/v1/users", "a URL that begins", id="relative"),
-        pytest.param("get", "https://127.0.0.1:{port}/", "a method like GET", id="lower_case"),
+        pytest.param("GET1", "https://127.0.0.1:{port}/", "a method like GET", id="digit"),
+        pytest.param("GET", "https://127.0.0.1.:{port}/", "a URL that begins", id="dot"),
     ],
 )
 @pytest.mark.usefixtures("bound")
@@ -325,6 +339,7 @@ def test_for_anything_but_a_url_of_the_org_nothing_is_sent(
         pytest.param(f"{ORG}\\@other.example/", id="a_backslash"),
         pytest.param(f"{ORG}/ü", id="not_ASCII"),
         pytest.param("https://[::1", id="half_an_IPv6_address"),
+        pytest.param("https://org.example.:8443/api", id="a_dot_after_the_host"),
         pytest.param("https://org.example:port/", id="a_port_that_is_no_number"),
     ],
 )
@@ -336,11 +351,12 @@ def test_for_takes_no_url_of_anybody_else(url: str) -> None:
 
 @pytest.mark.parametrize(
     "method",
-    ["get", "Get", "", "GET POST", "GET\nX-Other: header", "GET\n", "GET1", "G\u00c9T"],
-    ids=["lower", "mixed", "empty", "two", "a_line_end", "line_end_at_end", "a_digit", "not_ASCII"],
+    ["", "GET POST", "GET\nX-Other: header", "GET\n", "GET1", "G\u00c9T", "po\u017ft"],
+    ids=["empty", "two", "a_line_end", "line_end_at_end", "a_digit", "not_ASCII", "upper_is_ASCII"],
 )
-def test_for_takes_a_method_in_capitals(method: str) -> None:
+def test_for_takes_a_method_in_letters(method: str) -> None:
     check_usage("header", ["OPTIONS", f"{ORG}/"], None)
+    check_usage("header", ["options", f"{ORG}/"], None)
     with pytest.raises(WrongUsage, match=r"^--for takes a method like GET"):
         check_usage("header", [method, f"{ORG}/"], None)
 

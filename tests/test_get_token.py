@@ -4,6 +4,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -16,6 +17,7 @@ from joserfc import jws, jwt
 from joserfc.jwk import RSAKey
 
 import pkj
+from pkj.sandbox.certificate import make_certificate
 from pkj.sandbox.exchange import Answer, management_refusal, oauth_refusal
 from pkj.sandbox.faults import Fault, drip, hang, patch, reset_before, truncate
 from pkj.sandbox.server import Sandbox
@@ -424,6 +426,42 @@ def test_an_answer_that_does_not_end_is_waited_for_four_timeouts_at_most(
     assert f"error: {DOING}" in result.stderr
     assert "in time" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def other_ca(tmp_path: Path) -> str:
+    """The file of a CA that did not sign the certificate of the sandbox."""
+    path = tmp_path / "other-ca.pem"
+    path.write_bytes(make_certificate().ca_pem)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "culprit"),
+    [
+        pytest.param("{other}", "", "REQUESTS_CA_BUNDLE", id="requests"),
+        pytest.param("", "{other}", "CURL_CA_BUNDLE", id="curl"),
+        pytest.param("{other}", "{right}", "REQUESTS_CA_BUNDLE", id="requests-wins"),
+        pytest.param("{right}", "{other}", "", id="right"),
+        pytest.param("", "/nowhere.pem", "CURL_CA_BUNDLE", id="curl-nowhere"),
+        pytest.param("/nowhere.pem", "", "REQUESTS_CA_BUNDLE", id="requests-nowhere"),
+        pytest.param("", "{garbage}", "CURL_CA_BUNDLE", id="curl-garbage"),
+    ],
+)
+@pytest.mark.usefixtures("app")
+def test_ca_file_at_fault_is_named(
+    first: str, second: str, culprit: str, run: Run, sandbox: Sandbox, other_ca: str
+) -> None:
+    files = {"other": other_ca, "right": sandbox.ca_file, "garbage": __file__}
+    bundles = {"REQUESTS_CA_BUNDLE": first, "CURL_CA_BUNDLE": second}
+
+    result = run(STEP_3, env={name: path.format(**files) for name, path in bundles.items()})
+
+    problem, _, hint = result.stderr.partition("what to do: ")
+    untrusted = "{other}" in (first, second)
+    assert result.returncode == (4 if untrusted else 1) if culprit else result.returncode == 0
+    assert [name for name in bundles if name in problem] == [culprit] * bool(culprit)
+    assert ("the `export` lines" in hint) == (untrusted and bool(culprit))
 
 
 @pytest.mark.parametrize("host", ["no-such-org.invalid", "127.0.0.1:1"], ids=["name", "port"])
