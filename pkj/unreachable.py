@@ -81,9 +81,7 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
         problem = f"{doing}: the answer of {host} cannot be decoded"
         return NoUsableAnswer(problem, hint[instead.OTHER_ANSWER])
     if MISSING_CA_FILE in str(error):
-        return WrongHere(
-            f"{doing}: {_trusted_by() or 'certifi'}: {error}", hint[instead.NO_CA_FILE]
-        )
+        return _no_ca_file(doing)
     if isinstance(refused := _innermost(error, ConnectionRefusedError), ConnectionRefusedError):
         problem = f"{doing}: {host} takes no connections: {refused.strerror}"
         return LostAnswer(problem, hint[instead.NOBODY_THERE])
@@ -99,8 +97,7 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
 
 def _insecure(doing: str, host: str, error: Exception) -> PkjError:
     if _is_about_ca_file(_innermost(error, OSError)):
-        problem = f"{doing}: the CA certificates of {_trusted_by() or 'certifi'} cannot be read"
-        return WrongHere(problem, instead.CURES[instead.NO_CA_FILE])
+        return _no_ca_file(doing)
     reason = shown(str(_innermost(error, ssl.SSLError)))
     problem = f"{doing}: no secure connection to {host}: {reason}"
     if named := _trusted_by():
@@ -108,6 +105,13 @@ def _insecure(doing: str, host: str, error: Exception) -> PkjError:
     here = re.match(r"(127\.0\.0\.1|localhost)(:|$)", host)
     cure = instead.NOT_SECURE_HERE if here else instead.NOT_SECURE
     return NoUsableAnswer(problem, instead.CURES[cure])
+
+
+def _no_ca_file(doing: str) -> WrongHere:
+    named = _trusted_by()
+    where = f" of {named} ({os.environ[named]})" if named else ""
+    problem = f"{doing}: the CA certificates{where} cannot be read"
+    return WrongHere(problem, instead.CURES[instead.NO_CA_FILE])
 
 
 def _trusted_by() -> str:
