@@ -134,8 +134,10 @@ def plant(
 
 @pytest.fixture
 def app(env_with_key: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Client:
-    """What steps 1 and 2 leave behind, here and at the org."""
-    return plant(sandbox, env_with_key, key)
+    """What steps 1 and 2 leave behind, here and at the org; a role lets it call the API."""
+    client = plant(sandbox, env_with_key, key)
+    client.roles["READ_ONLY_ADMIN"] = {"type": "READ_ONLY_ADMIN"}
+    return client
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ _numbers = itertools.count()
 
 
 def new_org(**settings: Any) -> Org:
-    return Org(URL, clock=lambda: NOW + 0.5, **settings)
+    return Org(URL, clock=lambda: NOW + 0.5, **{"role_needed": False, **settings})
 
 
 @functools.cache

@@ -112,14 +112,14 @@ def test_a_token_without_the_scope_is_told_which_one_is_missing(
 
 @pytest.mark.parametrize("word", ["true", "false"], ids=["dpop", "bearer"])
 def test_an_app_without_a_role_is_told_what_to_put_into_admin_roles(
-    app: Client, env_with_key: EnvFile, run: Run, sandbox: Sandbox, word: str
+    app: Client, env_with_key: EnvFile, run: Run, word: str
 ) -> None:
     app.dpop_bound = word == "true"
-    sandbox.org.require_role = True
+    role = app.roles.popitem()
     env_with_key.write(DPOP=word)
 
     refused = run(STEP_3, "--check")
-    app.roles["role"] = {}
+    app.roles.update([role])
     done = run(STEP_3, "--check")
 
     assert (refused.returncode, refused.stdout) == (3, f"GET {USERS} 403\n")

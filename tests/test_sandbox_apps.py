@@ -102,6 +102,23 @@ def test_a_list_can_hide_the_keys_that_a_client_shows(org: Org) -> None:
     assert hidden == [{name: value for name, value in listed[0].items() if name != "jwks"}]
 
 
+def test_a_list_can_lag_behind_registrations(org: Org) -> None:
+    old, org.list_lag = app_with(org), 2
+    new: Any = call(org, "POST", CLIENTS, registration()).body
+    assert call(org, "GET", f"{CLIENTS}/{new['client_id']}").status == 200
+    assert [pages(org, CLIENTS) for _ in range(2)] == [[[old.id]]] * 2
+    assert pages(org, CLIENTS) == [[old.id, new["client_id"]]]
+
+
+def test_an_ai_agent_is_a_client_but_not_an_app(org: Org) -> None:
+    agent = app_with(org, prefix="wlp")
+    assert pages(org, CLIENTS) == [[agent.id]]
+    assert call(org, "GET", f"{CLIENTS}/{agent.id}").status == 200
+    for rest in ("", "/grants", "/credentials/jwks"):
+        answer = call(org, "GET", at(agent, rest))
+        assert (answer.status, code(answer)) == (404, "E0000007")
+
+
 def test_a_deleted_client_is_gone(org: Org) -> None:
     app = app_with(org)
     assert call(org, "DELETE", f"{CLIENTS}/{app.id}").status == 204
@@ -185,6 +202,25 @@ def test_a_grant_that_cannot_be_is_refused(
     assert list(app.grants) == ["okta.logs.read"]
 
 
+@pytest.mark.parametrize("status", [200, 400, 409])
+def test_a_duplicate_grant_is_answered_as_told(org: Org, status: int) -> None:
+    app = app_with(org, "okta.users.read")
+    org.duplicate_grant_status = status
+    answer = call(org, "POST", at(app, "/grants"), grant_of("okta.users.read"))
+    assert answer.status == status
+    assert len(app.grants) == 1
+
+
+def test_at_a_custom_domain_the_org_names_both_and_grants_are_for_its_own(org: Org) -> None:
+    org.okta_domain = own = "https://pretend.okta.com"
+    document: Any = call(org, "GET", "/.well-known/okta-organization").body
+    assert document["_links"] == {"organization": {"href": own}, "alternate": {"href": URL}}
+    app = app_with(org)
+    refused = call(org, "POST", at(app, "/grants"), grant_of("okta.users.read"))
+    sent = grant_of("okta.users.read") | {"issuer": own}
+    assert (refused.status, call(org, "POST", at(app, "/grants"), sent).status) == (400, 200)
+
+
 def test_a_refused_scope_can_be_granted_once_it_is_allowed(org: Org) -> None:
     app = app_with(org)
     org.refused_scopes.add("okta.users.read")
@@ -253,6 +289,14 @@ def test_an_app_is_deactivated_before_it_is_deleted(org: Org) -> None:
     answer = call(org, "DELETE", at(app))
     assert (answer.status, answer.body) == (204, None)
     assert not org.clients
+
+
+def test_a_deactivation_can_lag_behind(org: Org) -> None:
+    app, org.deactivation_lag = app_with(org), 2
+    call(org, "POST", at(app, "/lifecycle/deactivate"))
+    answers = [call(org, "DELETE", at(app)) for _ in range(3)]
+    assert [answer.status for answer in answers] == [403, 403, 204]
+    assert code(answers[0]) == "E0000056"
 
 
 def test_an_activated_app_cannot_be_deleted(org: Org) -> None:

@@ -369,7 +369,7 @@ def test_a_bearer_token_is_not_dpop_bound() -> None:
 def test_a_bound_token_needs_its_scope_and_role_too(org: Org) -> None:
     app = app_with(org, READ, "okta.logs.read")
     token = token_for(org, app)
-    org.require_role = True
+    org.role_needed = True
     answer = users(org, token, proof_for_users(token))
     assert (answer.status, code(answer)) == (403, "E0000006")
     assert "www-authenticate" not in answer.headers

@@ -357,6 +357,26 @@ def test_serve_prints_lines_that_work_and_ends_quietly(tmp_path, number, code):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("options", [[], ["--no-role-needed"]], ids=["", "no-role-needed"])
+def test_serve_takes_the_api_token_it_is_told_and_needs_roles_unless_told(tmp_path, options):
+    with serving("--api-key", "00mine", *options, folder=tmp_path) as (process, lines):
+        pasted = settings(lines)
+        env_file = tmp_path / "pasted.env"
+        env_file.write_text(f"{lines[1]}\n{lines[2]}\nSCOPES=okta.users.read\n")
+        env = {**os.environ, "REQUESTS_CA_BUNDLE": pasted["REQUESTS_CA_BUNDLE"]}
+        env |= {"NO_PROXY": "127.0.0.1"}
+        steps = [["generate_keys.py"], ["create_okta_service_app.py"]]
+        codes = [
+            subprocess.run(
+                [sys.executable, *step, "--env-file", env_file], cwd=ROOT, env=env, check=False
+            ).returncode
+            for step in [*steps, ["get_access_token.py", "--check"]]
+        ]
+        process.kill()
+    assert pasted["API_KEY"] == "00mine"
+    assert codes == [0, 0, 0 if options else 3]
+
+
 def test_serve_on_a_taken_port_says_so_in_one_sentence(sandbox):
     port = str(address(sandbox)[1])
     ended = subprocess.run(
@@ -372,6 +392,7 @@ def test_serve_on_a_taken_port_says_so_in_one_sentence(sandbox):
         pytest.param([], id="nothing"),
         pytest.param(["serve", "--port", "65536"], id="no such port"),
         pytest.param(["serve", "--port", "x"], id="no number"),
+        pytest.param(["serve", "--api-key", "it's"], id="no token"),
         pytest.param(["demo", "--port", "1"], id="another command's option"),
     ],
 )

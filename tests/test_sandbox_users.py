@@ -76,11 +76,11 @@ def test_a_token_without_the_scope_is_told_which_is_missing(org: Org) -> None:
     )
 
 
-def test_a_token_without_a_role_is_refused_where_one_is_required(org: Org) -> None:
+def test_a_token_without_a_role_is_refused_as_by_an_org_with_default_settings(org: Org) -> None:
     app = app_with(org, READ)
     token = token_for(org, app)
     assert users(org, f"Bearer {token}").status == 200
-    org.require_role = True
+    org.role_needed = Org(URL).role_needed
     answer = users(org, f"Bearer {token}")
     assert (answer.status, code(answer)) == (403, "E0000006")
     assert reason(answer) == "You do not have permission to perform the requested action"

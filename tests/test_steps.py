@@ -24,6 +24,8 @@ def users_api(sandbox: Sandbox, token: str) -> requests.Response:
 def test_three_commands_give_a_token_that_opens_the_users_api(
     env: EnvFile, run: Run, sandbox: Sandbox
 ) -> None:
+    env.write(ADMIN_ROLES="READ_ONLY_ADMIN")
+
     first, second, third = run(STEP_1), run(STEP_2), run(STEP_3)
 
     assert [first.returncode, second.returncode, third.returncode] == [0, 0, 0]
@@ -97,7 +99,8 @@ def test_the_steps_use_the_env_beside_the_scripts_from_any_working_directory(
 
     first = run_in_checkout(sandbox, checkout / STEP_1, elsewhere)
     made = beside.values()
-    beside.write(OKTA_URL=sandbox.url, API_KEY=sandbox.org.api_key, SCOPES=SCOPES)
+    settings = {"SCOPES": SCOPES, "ADMIN_ROLES": "READ_ONLY_ADMIN"}
+    beside.write(OKTA_URL=sandbox.url, API_KEY=sandbox.org.api_key, **settings)
     second = run_in_checkout(sandbox, checkout / STEP_2, elsewhere)
     third = run_in_checkout(sandbox, Path("..", "checkout", STEP_3), elsewhere, "-o", "token")
 
@@ -114,6 +117,7 @@ def test_the_steps_use_the_env_beside_the_scripts_from_any_working_directory(
 def test_step_3_needs_no_env_file_when_the_environment_holds_its_four_values(
     registered: EnvFile, checkout: Path, sandbox: Sandbox
 ) -> None:
+    sandbox.org.role_needed = False
     names = ("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
     four = {name: registered[name] or "" for name in names}
     four["PRIVATE_KEY"] = four["PRIVATE_KEY"].replace("\n", "\\n")  # as CI systems hold it

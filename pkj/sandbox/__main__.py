@@ -1,6 +1,7 @@
 """`python -m pkj.sandbox`: serve the pretend org, or show the whole flow against it."""
 
 import argparse
+import re
 import shlex
 import signal
 import sys
@@ -43,8 +44,9 @@ def _options() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="serve|demo")
     serve = commands.add_parser("serve", help="run the pretend org until Ctrl-C")
     serve.add_argument("--port", type=_port, default=0, help="default: a free one")
+    serve.add_argument("--api-key", type=_api_token, metavar="TOKEN", help="default: a random one")
     serve.add_argument(
-        "--require-role", action="store_true", help="API calls of an app without a role get 403"
+        "--no-role-needed", action="store_true", help="answer API calls of apps without a role too"
     )
     serve.add_argument(
         "--require-dpop", action="store_true", help="every token request must carry a DPoP proof"
@@ -60,12 +62,21 @@ def _port(text: str) -> int:
     return int(text)
 
 
+def _api_token(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,200}", text):
+        raise argparse.ArgumentTypeError("an API token has letters, digits, - and _ only")
+    return text
+
+
 def _serve(options: argparse.Namespace) -> int:
     from pkj.sandbox.org import Org
     from pkj.sandbox.server import Sandbox
 
     org = Org(
-        "https://127.0.0.1", require_role=options.require_role, require_dpop=options.require_dpop
+        "https://127.0.0.1",
+        role_needed=not options.no_role_needed,
+        require_dpop=options.require_dpop,
+        api_key=options.api_key or "",
     )
     try:
         with Sandbox(org, options.port, on_answer=_narrate) as sandbox:

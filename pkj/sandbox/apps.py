@@ -4,9 +4,9 @@ from typing import Any
 
 from pkj.sandbox.admins import may_change
 from pkj.sandbox.exchange import Answer, management_refusal
-from pkj.sandbox.state import Call, Client, OrgState, timestamp
+from pkj.sandbox.state import APP, Call, Client, OrgState, timestamp
 
-KIND = "AppInstance"
+KIND = APP
 SHOWN_METADATA = ("client_uri", "logo_uri", "redirect_uris", "response_types", "grant_types")
 
 
@@ -16,7 +16,9 @@ def read(org: OrgState, call: Call) -> Answer:
 
 def deactivate(org: OrgState, call: Call) -> Answer:
     """POST: 200 with an empty object; the app gets no tokens, and those it has stop working."""
-    return _set_status(org, call, "INACTIVE")
+    answer = _set_status(org, call, "INACTIVE")
+    org.client(call.ids[0], KIND).undeletable = org.deactivation_lag
+    return answer
 
 
 def activate(org: OrgState, call: Call) -> Answer:
@@ -24,10 +26,12 @@ def activate(org: OrgState, call: Call) -> Answer:
 
 
 def delete(org: OrgState, call: Call) -> Answer:
-    """DELETE: 204; 403 E0000056 while the app is active, as recorded."""
+    """DELETE: 204; 403 E0000056 while the app is active, as recorded, and a little longer
+    where the org lags (terraform-provider-okta waits 20 to 30 seconds, services/idaas/app.go)."""
     client = org.client(call.ids[0], KIND)
     may_change(call, client)
-    if client.status == "ACTIVE":
+    if client.status == "ACTIVE" or client.undeletable:
+        client.undeletable = max(client.undeletable - 1, 0)
         reason = "The application must be deactivated before deletion."
         raise management_refusal(403, "E0000056", "Delete application forbidden.", reason)
     del org.clients[client.id]

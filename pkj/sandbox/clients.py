@@ -27,7 +27,9 @@ def register(org: OrgState, call: Call) -> Answer:
         reason = "Cannot create application instance. Maximum number of instances has been reached."
         summary = "Api validation failed: generalSettings"
         raise management_refusal(400, "E0000001", summary, reason)
-    return Answer(201, client_body(org.add(metadata, keys)))
+    client = org.add(metadata, keys)
+    client.unlisted = org.list_lag
+    return Answer(201, client_body(client))
 
 
 def read(org: OrgState, call: Call) -> Answer:
@@ -50,8 +52,12 @@ def list_page(org: OrgState, call: Call) -> Answer:
     matches = [
         client
         for client in org.clients.values()
-        if client.serial > after and client.metadata["client_name"].lower().startswith(prefix)
+        if client.serial > after
+        and client.metadata["client_name"].lower().startswith(prefix)
+        and not client.unlisted
     ]
+    for client in org.clients.values():
+        client.unlisted = max(client.unlisted - 1, 0)
     size = min(limit, org.page_limit)
     page = matches[:size]
     links = [_link(org, query, "self")]

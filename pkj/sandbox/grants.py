@@ -28,15 +28,17 @@ def grant(org: OrgState, call: Call) -> Answer:
     only_super(call)
     sent = json_object(call.request)
     scope = sent.get("scopeId")
-    if sent.get("issuer") != org.url:
+    if sent.get("issuer") != org.issuer:
         raise _invalid("issuer", "issuer: The field must be the URL of the org.")
     if not isinstance(scope, str) or not is_okta_scope(scope):
         raise _invalid("scopeId", "scopeId: The field must be a scope of the org.")
     if scope in org.refused_scopes:
         raise not_permitted()
     if scope in client.grants:
-        summary = "Api validation failed: scopeId"
-        raise management_refusal(409, "E0000001", summary, "The scope is already granted.")
+        status, summary = org.duplicate_grant_status, "Api validation failed: scopeId"
+        if status < 300:
+            return Answer(status, client.grants[scope])
+        raise management_refusal(status, "E0000001", summary, "The scope is already granted.")
     client.grants[scope] = _consent(org, client, scope)
     return Answer(200, client.grants[scope])
 
@@ -55,7 +57,7 @@ def _consent(org: OrgState, client: Client, scope: str) -> dict[str, object]:
         "created": moment,
         "createdBy": {"id": "00upretendadmin00000", "type": "User"},
         "lastUpdated": moment,
-        "issuer": org.url,
+        "issuer": org.issuer,
         "clientId": client.id,
         "scopeId": scope,
         "source": "ADMIN",

@@ -3,7 +3,10 @@
 It refuses what Okta is documented to refuse, in Okta's words. Where it is known to differ:
 
 - Rate limits are announced and counted down, never enforced; one bucket serves all paths.
-- A duplicate grant is 409 E0000001: Okta's own status and code for it are not on record.
+- A duplicate grant is E0000001 with `duplicate_grant_status`, 409 unless another is told: what
+  Okta answers is not on record (okta-sdk-java's live test takes a success or a 400).
+- Lists, deactivations: see `list_lag` and `deactivation_lag`; at Okta such delays just happen.
+- With `okta_domain`, `url` is a custom domain of that org, and grants are for `okta_domain`.
 - Registration takes service apps with private_key_jwt only; a missing `response_types`
   counts as `code`, and is refused. Whether Okta refuses private JWK members is not on record.
 - JWKs must be strict RFC 7518; Okta's decoder looks lenient (see `lenient_jwk`). JWK members
@@ -56,11 +59,12 @@ class Org(OrgState):
         """Plant an app, whatever registration would say to it.
 
         `keys` are JWKs, also ones without kid or in old encodings; `changes` are metadata
-        (`application_type`, `jwks_uri`, …) or `status` and `dpop_bound`.
+        (`application_type`, `jwks_uri`, …), `status` and `dpop_bound`, or `prefix` of its id.
         """
         status = changes.pop("status", "ACTIVE")
         dpop_bound = changes.pop("dpop_bound", False)
-        client = self.add(service_app(name) | changes, [shown_key(key) for key in keys])
+        prefix = changes.pop("prefix", "0oa")
+        client = self.add(service_app(name) | changes, [shown_key(key) for key in keys], prefix)
         client.status, client.dpop_bound = status, dpop_bound
         return client
 

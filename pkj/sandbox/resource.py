@@ -63,7 +63,7 @@ def _check_token(org: OrgState, call: Call, scheme: str, token: str) -> None:
         refusal = not_permitted()
         refusal.answer.headers |= _challenge(org, scheme, "insufficient_scope", TOO_FEW_SCOPES)
         raise refusal
-    if org.require_role and not org.clients[str(claims["cid"])].roles:
+    if org.role_needed and not org.clients[str(claims["cid"])].roles:
         raise not_permitted()
 
 

@@ -23,10 +23,13 @@ Rule = Callable[[OrgState, Call], Answer]
 def organization(org: OrgState, _: Call) -> Answer:
     """`/.well-known/okta-organization`, as recorded; pipeline idx is Identity Engine."""
     settings = {"analyticsCollectionEnabled": False, "bugReportingEnabled": True, "omEnabled": True}
+    links = {"organization": {"href": org.issuer}}
+    if org.issuer != org.url:
+        links["alternate"] = {"href": org.url}
     body = {
         "id": "00opretendorg0000000",
         "cell": "pretend",
-        "_links": {"organization": {"href": org.url}},
+        "_links": links,
         "pipeline": "idx",
         "settings": settings,
     }

@@ -17,6 +17,9 @@ from pkj.sandbox.exchange import Request, management_refusal
 SUPER_ADMIN = "SUPER_ADMIN"
 APP_ADMIN = "APP_ADMIN"
 PRIVATE_KEY_JWT = "private_key_jwt"
+APP = "AppInstance"
+AGENT = "wlp"
+"""How the id of an AI agent's client begins: `/api/v1/apps` does not know it."""
 
 USERS = [
     {"id": f"00u{'pretenduser':0<16}{number}", "status": "ACTIVE", "profile": {"login": login}}
@@ -50,7 +53,11 @@ def service_app(name: str) -> dict[str, Any]:
 
 @dataclass
 class Client:
-    """An app. `metadata` is what registration knows of it but its keys; keys as Okta shows them."""
+    """An app. `metadata` is what registration knows of it but its keys; keys as Okta shows them.
+
+    `unlisted` and `undeletable` count the list requests that leave it out, and the deletions
+    that are refused although it is deactivated.
+    """
 
     id: str
     metadata: dict[str, Any]
@@ -62,6 +69,8 @@ class Client:
     status: str = "ACTIVE"
     dpop_bound: bool = False
     updated: int = 0
+    unlisted: float = 0
+    undeletable: int = 0
     sections: Sections = field(default_factory=new_sections)
 
 
@@ -82,21 +91,26 @@ class OrgState:
         url: str,
         *,
         clock: Callable[[], float] = time.time,
-        require_role: bool = False,
+        role_needed: bool = True,
         require_dpop: bool = False,
+        api_key: str = "",
     ) -> None:
         """`url` has no path and no trailing slash; `clock` gives POSIX seconds."""
         self.url = url
         self.clock = clock
-        self.require_role = require_role
+        self.role_needed = role_needed
         self.require_dpop = require_dpop
-        self.api_key = "00pretend" + secrets.token_urlsafe(24)
+        self.api_key = api_key or "00pretend" + secrets.token_urlsafe(24)
         self.api_keys: dict[str, str] = {self.api_key: SUPER_ADMIN}
         self.clients: dict[str, Client] = {}
         self.users: list[dict[str, Any]] = [dict(user) for user in USERS]
         self.max_apps: int | None = None
         self.page_limit = 200
         self.list_shows_keys = True
+        self.list_lag: float = 0
+        self.deactivation_lag = 0
+        self.duplicate_grant_status = 409
+        self.okta_domain = ""
         self.lenient_jwk = False
         self.refused_scopes: set[str] = set()
         self.signing_key = ec.generate_private_key(ec.SECP256R1())
@@ -122,15 +136,23 @@ class OrgState:
 
     def client(self, client_id: str, kind: str) -> Client:
         """The client of this id, or 404 E0000007 as Okta words it for this `kind` of thing."""
-        if client_id not in self.clients:
+        unknown_app = kind == APP and client_id.startswith(AGENT)
+        if client_id not in self.clients or unknown_app:
             summary = f"Not found: Resource not found: {client_id} ({kind})"
             raise management_refusal(404, "E0000007", summary)
         return self.clients[client_id]
 
-    def add(self, metadata: dict[str, Any], keys: list[dict[str, Any]]) -> Client:
+    @property
+    def issuer(self) -> str:
+        """The URL that grants are made for: the org's own, also where `url` is a custom domain."""
+        return self.okta_domain or self.url
+
+    def add(
+        self, metadata: dict[str, Any], keys: list[dict[str, Any]], prefix: str = "0oa"
+    ) -> Client:
         """Keep a new client; its keys are as they will be shown."""
         self._serial += 1
         now = self.now()
-        client = Client(new_id("0oa"), metadata, keys, now, self._serial, updated=now)
+        client = Client(new_id(prefix), metadata, keys, now, self._serial, updated=now)
         self.clients[client.id] = client
         return client
