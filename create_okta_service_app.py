@@ -40,6 +40,7 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
     org = org_settings.org(have, options, out.note)
 
     app = app_choice.find_or_register(org, env.get("CLIENT_ID"), public, options.name, out)
+    kid = app_key.converge(org, app, public, out)  # before an app that was found is written down
     written = app.id != env.get("CLIENT_ID") and not out.would("set CLIENT_ID in .env")
     if written:
         env.save({"CLIENT_ID": app.id})
@@ -48,13 +49,13 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
     if written:
         out.heading("Setting CLIENT_ID in .env:")
         out.say(app.id)
-    kid = app_key.converge(org, app, public, out)
     key_settings.save_public(env, public, kid, out)
     app_dpop.converge(org, app, bound, out)
-    out.heading("Scopes granted:")
     with gathered("Okta refused a part of it") as refused:
         grants.converge(org, app, wanted, out, refused)
         admin_roles.converge(org, app, roles, out, refused)
+    if not out.would_change:
+        out.would("change nothing")
 
 
 def step(env: console.Env, options: console.Namespace, out: console.Console) -> None:

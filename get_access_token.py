@@ -42,8 +42,8 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
     token = TokenRequest(org, client, wanted, bound, out.note).send()
 
     if missing := token.missing(wanted):
-        names = " ".join(missing)
-        out.note(f"warning: Okta did not grant {names}: run create_okta_service_app.py to grant it")
+        grant = "run `python create_okta_service_app.py` to grant it"
+        out.note(f"warning: Okta did not grant {' '.join(missing)}: {grant}")
     if options.check:
         api_check.call(org, token, options.check, out)
         return

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Sequence
 
-from pkj.answers import body_of
+from pkj.answers import Answer, body_of
 from pkj.console import Console
-from pkj.errors import OktaRefused, WrongHere
+from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
+from pkj.instead import CURES, OTHER_ANSWER
 from pkj.masking import shortened
 from pkj.okta import Org
 from pkj.service_app import ServiceApp
 
-TAKEN = "E0000090"
 NONE_YET = (
     "the app has no admin role, so Okta will answer 403 to API calls: put"
     " ADMIN_ROLES=READ_ONLY_ADMIN (or another role type) into .env and run this again"
@@ -69,11 +69,28 @@ def _held(org: Org, app: ServiceApp) -> list[str]:
 def _assign(org: Org, app: ServiceApp, role: str, out: Console) -> None:
     """POST /oauth2/v1/clients/{id}/roles: 201 as recorded, 200 by the description."""
     doing = f"assigning the role {role}"
+    answer: Answer | None = None
+    failure: OktaRefused | NoUsableAnswer
     try:
-        body_of(doing, org.post(doing, f"{app.client_path}/roles", {"type": role}), dict)
+        answer = org.post(doing, f"{app.client_path}/roles", {"type": role})
+        if body_of(doing, answer, dict).get("type") == role:
+            out.note(f"the role {role} was assigned to the app {app.id}")
+            return
+        failure = NoUsableAnswer(f"{doing}: the response names another role", CURES[OTHER_ANSWER])
     except OktaRefused as error:
-        if error.code != TAKEN:
+        failure = error
+    except NoUsableAnswer as error:
+        if answer is None:  # no 2xx came
             raise
-        out.note(f"the role {role} was there meanwhile")
-    else:
-        out.note(f"the role {role} was assigned to the app {app.id}")
+        failure = error
+    if role not in _listed_again(org, app):
+        raise failure
+    out.note(f"the app {app.id} has the role {role}")
+
+
+def _listed_again(org: Org, app: ServiceApp) -> list[str]:
+    """The role types of the app, none if they may not be read."""
+    try:
+        return _held(org, app)
+    except OktaRefused:
+        return []

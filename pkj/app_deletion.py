@@ -1,5 +1,6 @@
 """Throwing the app away: deactivate it, delete it, clear CLIENT_ID. The keys stay."""
 
+import time
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import NoReturn
@@ -12,6 +13,12 @@ from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere, WrongUsage
 from pkj.okta import Org
 from pkj.service_app import ServiceApp
 
+LAG_PAUSES = (1.0, 2.0, 4.0, 8.0, 10.0)
+"""Seconds between deletions that Okta refuses because the deactivation has not reached all of
+it: terraform-provider-okta waits 20 to 30 seconds in all (services/idaas/app.go)."""
+
+STILL_ACTIVE = "E0000056"
+
 
 def is_meant(options: Namespace) -> bool:
     """Whether the app is to be deleted. Raises WrongUsage for --yes without --delete."""
@@ -21,7 +28,7 @@ def is_meant(options: Namespace) -> bool:
 
 
 def step(env: Env, options: Namespace, out: Console) -> None:
-    """What step 2 does with `--delete`. CLIENT_ID is taken from the file only.
+    """Delete the app that CLIENT_ID in the file names, which the environment cannot override.
 
     Raises WrongUsage where nobody could be asked, WrongHere, OktaRefused, NoUsableAnswer.
     """
@@ -63,8 +70,8 @@ def delete(org: Org, client_id: str, modulus: int, out: Console, *, confirmed: b
     if not confirmed and out.ask(question) != app.id:
         raise WrongHere("the client id was not typed; nothing was deleted", "run this again")
     doing = f"deactivating the app {app.id}"
-    body_of(doing, org.post(doing, f"{app.api_path}/lifecycle/deactivate"), dict)
-    _delete(org, app)
+    org.post(doing, f"{app.api_path}/lifecycle/deactivate")  # 2xx, with or without a body
+    _delete(org, app, out)
 
 
 class StillNamed:
@@ -79,17 +86,24 @@ class StillNamed:
             raise WrongHere(problem, f"the app {self._client_id} is deleted; look at the new one")
 
 
-def _delete(org: Org, app: ServiceApp) -> None:
-    doing = f"deleting the app {app.id}"
-    try:
-        answer = org.delete(doing, app.api_path)
-    except OktaRefused as error:
-        if error.status != 404:  # an answer of ours was lost, or somebody was faster
-            raise
-    else:
-        if answer.status != 204:
-            problem = f"{doing}: expected 204, but {org.host} answered {answer.status}"
-            raise NoUsableAnswer(problem, "run this again to see whether it is gone")
+def _delete(org: Org, app: ServiceApp, out: Console) -> None:
+    doing, pauses = f"deleting the app {app.id}", iter(LAG_PAUSES)
+    while True:
+        try:
+            answer = org.delete(doing, app.api_path)
+        except OktaRefused as error:
+            if error.status == 404:  # an answer of ours was lost, or somebody was faster
+                return
+            pause = next(pauses, None) if error.code == STILL_ACTIVE else None
+            if pause is None:
+                raise
+            out.note(f"Okta still takes the app for active; trying again in {pause:.0f} seconds")
+            time.sleep(pause)
+        else:
+            if answer.status != 204:
+                problem = f"{doing}: expected 204, but {org.host} answered {answer.status}"
+                raise NoUsableAnswer(problem, "run this again to see whether it is gone")
+            return
 
 
 def _make_sure_of_org(org: Org) -> None:

@@ -10,7 +10,7 @@ from pkj.errors import NoUsableAnswer, OktaRefused
 from pkj.instead import CURES, OTHER_ANSWER
 from pkj.masking import shortened
 from pkj.okta import Org
-from pkj.service_app import ServiceApp
+from pkj.service_app import ServiceApp, keys_in
 
 FLAG = "dpop_bound_access_tokens"
 ADMIN_BOX = "Applications > the app > General > Require Demonstrating Proof of Possession (DPoP)"
@@ -36,7 +36,7 @@ def converge(org: Org, app: ServiceApp, wanted: bool | None, out: Console) -> No
     client = _oauth_client(doing, body)
     if bool(client.get(FLAG)) == wanted:
         return
-    _refuse_to_revive(org, app, client)
+    _refuse_to_change_keys(org, app, client)
     if out.would(f"{change} the app {app.id}"):
         return
     client[FLAG] = wanted
@@ -56,23 +56,25 @@ def _oauth_client(doing: str, body: dict[str, Any]) -> dict[str, Any]:
     return client
 
 
-def _refuse_to_revive(org: Org, app: ServiceApp, client: Mapping[str, Any]) -> None:
-    """An INACTIVE key that the body does not show as such would be active once it is sent."""
-    jwks = client.get("jwks")
-    listed = jwks.get("keys") if isinstance(jwks, dict) else None
-    shown = listed if isinstance(listed, list) else []
-    for key in keys_of(org, app, encryption_too=True):
-        if key.get("status") != "INACTIVE" or any(_same(key, k) for k in shown if _inactive(k)):
-            continue
-        kid = shortened(str(key.get("kid")), 100)
-        problem = f"the app {app.id} has an INACTIVE key {kid} that a change would revive"
-        raise OktaRefused(problem, f"set it by hand: {ADMIN_BOX}")
+def _refuse_to_change_keys(org: Org, app: ServiceApp, client: Mapping[str, Any]) -> None:
+    """Raise OktaRefused if sending `client` back would wipe, add or revive a key.
+
+    What the body lacks is lost, and a key that it does not show as INACTIVE becomes active.
+    """
+    shown = [_identity(key) for key in keys_in(client)]
+    held = keys_of(org, app, encryption_too=True)
+    hint = f"set it by hand: {ADMIN_BOX}"
+    for key in held:
+        if key.get("status") == "INACTIVE" and _identity(key) not in shown:
+            kid = shortened(str(key.get("kid")), 100)
+            problem = f"the app {app.id} has an INACTIVE key {kid} that a change would revive"
+            raise OktaRefused(problem, hint)
+    if not shown or sorted(shown) != sorted(map(_identity, held)):
+        problem = f"the app {app.id} shows other keys than it has: a change would replace them"
+        raise OktaRefused(problem, hint)
 
 
-def _inactive(key: object) -> bool:
-    return isinstance(key, dict) and key.get("status") == "INACTIVE"
-
-
-def _same(one: Key, other: Key) -> bool:
-    members = ("kty", "n", "e", "crv", "x", "y")
-    return all(one.get(member) == other.get(member) for member in members)
+def _identity(key: Key) -> str:
+    """What makes a key the same one: its material, kid and status, as text to compare."""
+    status = key.get("status") or "ACTIVE"
+    return repr([status, *(key.get(m) for m in ("kid", "kty", "n", "e", "crv", "x", "y"))])

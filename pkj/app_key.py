@@ -6,7 +6,7 @@ from typing import Any
 from pkj import keys
 from pkj.answers import body_of
 from pkj.console import Console
-from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
 from pkj.instead import CURES, OTHER_ANSWER
 from pkj.key_settings import PublicKey
 from pkj.masking import shortened
@@ -14,21 +14,26 @@ from pkj.okta import Org
 from pkj.service_app import ServiceApp, is_key, storable
 
 WHERE = "Applications > the app > General > Public Keys"
+CHOOSE = "write CLIENT_ID= with the one that is yours into .env and run this again"
 
 Key = Mapping[str, Any]
 
 
 def converge(org: Org, app: ServiceApp, public: PublicKey, out: Console) -> str | None:
-    """The kid by which the app knows our key, which is added if it is not there.
+    """Return the kid by which the app knows our key, which is added if it is missing.
 
     None if the app knows the key without a kid. Other keys are named and left alone: the
-    client is never replaced, which would race with others and revive disabled keys.
-    Raises OktaRefused (also for an INACTIVE key), NoUsableAnswer.
+    client is never replaced, which would race with others and revive disabled keys. Raises
+    WrongHere for other keys of an app that was adopted; OktaRefused (also for an INACTIVE
+    key), NoUsableAnswer.
     """
     if app.new:
         return public.kid
     held = keys_of(org, app)
     ours = [key for key in held if is_key(key, public.modulus)]
+    if app.adopted and not (held and len(ours) == len(held)):
+        problem = f"the app {app.id} held only this key a moment ago, and now trusts others too"
+        raise WrongHere(problem, CHOOSE)
     if others := names_of_others(held, public.modulus):
         out.note(f"the app trusts other keys too: {others}; remove one that leaked at {WHERE}")
     if not ours:
@@ -36,7 +41,8 @@ def converge(org: Org, app: ServiceApp, public: PublicKey, out: Console) -> str 
     active = [key for key in ours if key.get("status", "ACTIVE") == "ACTIVE"]
     if not active:
         problem = f"the key in .env is INACTIVE at the app {app.id}"
-        raise OktaRefused(problem, f"activate it at {WHERE}, or make another with step 1 --force")
+        hint = f"activate it at {WHERE}, or make another with generate_keys.py --force"
+        raise OktaRefused(problem, hint)
     kid = active[0].get("kid")
     if not isinstance(kid, str) or not kid:
         return None
@@ -76,11 +82,20 @@ def _add(org: Org, app: ServiceApp, public: PublicKey, held: Sequence[Key], out:
         return kid
     jwk = {**keys.jwk(public.modulus, kid), "status": "ACTIVE"}
     doing = f"adding the key to the app {app.id}"
+    failure: OktaRefused | NoUsableAnswer | None = None
     try:
-        body_of(doing, org.post(doing, f"{app.api_path}/credentials/jwks", jwk), dict)
-    except (OktaRefused, NoUsableAnswer):
-        # A request that was repeated after a lost answer finds its own kid taken.
-        if not any(is_key(key, public.modulus) for key in keys_of(org, app)):
-            raise
+        added = body_of(doing, org.post(doing, f"{app.api_path}/credentials/jwks", jwk), dict)
+        if not _is_ours(added, public, kid):
+            problem = f"{doing}: the key that came back is not the one that was sent"
+            failure = NoUsableAnswer(problem, CURES[OTHER_ANSWER])
+    except (OktaRefused, NoUsableAnswer) as error:
+        failure = error
+    # A request that was repeated after a lost answer finds its own kid taken.
+    if failure and not any(_is_ours(key, public, kid) for key in keys_of(org, app)):
+        raise failure
     out.note(f"the key {kid} was added to the app {app.id}")
     return kid
+
+
+def _is_ours(jwk: Key, public: PublicKey, kid: str) -> bool:
+    return is_key(jwk, public.modulus) and jwk.get("kid") == kid

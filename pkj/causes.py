@@ -57,6 +57,11 @@ TABLE = (
     ),
     Cause(
         "E0000006",
+        f"it may take a Super Admin to read the grants of an app: {SUPER_ADMIN}",
+        doing="reading the grants",
+    ),
+    Cause(
+        "E0000006",
         "the admin whose API token this is may not do that; an app that has scopes or a role"
         f" can be changed by a Super Admin only: {SUPER_ADMIN}",
     ),
@@ -79,7 +84,11 @@ TABLE = (
         says="JsonWebKey",
     ),
     Cause("E0000007", f"there is no such thing (any more): check OKTA_URL, or run `{STEP_2}`"),
-    Cause("E0000056", "deactivate the app first (Applications > the app)"),
+    Cause(
+        "E0000056",
+        f"the app still counts as active: run `{STEP_2} --delete` again in a minute, or deactivate"
+        " it at Applications > the app",
+    ),
     Cause("E0000091", "ADMIN_ROLES takes standard role types such as READ_ONLY_ADMIN"),
     Cause("E0000227", f"only service apps can hold a role: {OTHER_APP}"),
     Cause("invalid_client_metadata", "Okta does not take the app as described: check --name"),
@@ -132,7 +141,8 @@ TABLE = (
     Cause("invalid_client", f"it is another kind of app: {OTHER_APP}", says="application_type"),
     Cause(
         "invalid_client",
-        f"no active app of this org has this CLIENT_ID: check OKTA_URL, or run `{STEP_2}`",
+        "no active app of this org has this CLIENT_ID: if the app is deactivated, activate it at"
+        f" Applications > the app; else check OKTA_URL, or run `{STEP_2}`",
         says="client_id",
     ),
     Cause(
@@ -175,8 +185,8 @@ TABLE = (
     Cause("access_denied", "a policy forbids it (Security > API > Authorization Servers)"),
     Cause(
         "invalid_dpop_proof",
-        "the app requires DPoP and DPOP=false forbids it: write DPOP=true into .env, or run"
-        f" `{STEP_2}` to lift the requirement",
+        "DPoP is required and DPOP=false rules it out: set DPOP=true in .env. If only the app"
+        f" requires it, and not the whole org, `{STEP_2}` with DPOP=false lifts that instead",
         says="header is missing",
     ),
     Cause("invalid_dpop_proof", FAST_CLOCK, says="in the future"),

@@ -40,12 +40,14 @@ class Console:
     def __init__(self) -> None:
         self.secrets: Callable[[], Iterable[str]] = tuple
         self.dry_run = False
+        self.would_change = False
         self.failure = ""
         self._begun = False
 
     def would(self, change: str) -> bool:
         """In a dry run says what would be changed; whether it is one, so that nothing is."""
         if self.dry_run:
+            self.would_change = True
             self._write(sys.stdout, self._safe(f"would {change}"))
         return self.dry_run
 

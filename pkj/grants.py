@@ -1,64 +1,78 @@
 """Granting SCOPES to the app."""
 
+import re
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
-from pkj.answers import body_of, text_in
+from pkj.answers import body_of
 from pkj.console import Console
-from pkj.errors import OktaRefused
+from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.instead import CURES, OTHER_ANSWER
 from pkj.masking import shortened
 from pkj.okta import Org
+from pkj.org_url import OKTA_DOMAINS
 from pkj.service_app import ServiceApp
+
+Failure = OktaRefused | NoUsableAnswer
 
 
 def converge(
     org: Org, app: ServiceApp, scopes: Sequence[str], out: Console, refused: list[OktaRefused]
 ) -> None:
-    """Grant what is missing of `scopes`, saying each granted one; refusals go to `refused`.
+    """Grant the missing ones of `scopes` and print all granted ones; refusals go to `refused`.
 
     A refused scope does not stop the others. Grants beyond `scopes` are named and left
     alone. Raises OktaRefused if the grants cannot be listed, NoUsableAnswer.
     """
     granted = set() if app.new else _granted(org, app)
+    out.heading("Scopes granted:")
     if beyond := sorted(granted.difference(scopes)):
         names = shortened(" ".join(beyond), 2000)
         out.note(f"the app has grants beyond SCOPES, which stay: {names}")
-    errors: dict[str, OktaRefused] = {}
+    lines = {scope: scope for scope in granted}
+    missing = [scope for scope in scopes if scope not in granted]
+    missing = [scope for scope in missing if not out.would(f"grant {scope}")]
+    failures: dict[str, Failure] = {}
+    nothing = ""
     try:
-        for scope in scopes:
-            if scope in granted:
-                out.say(scope)
-            elif not out.would(f"grant {scope}"):
-                _try_to_grant(org, app, scope, out, errors)
-        errors = _still_refused(org, app, errors, out)
-    finally:
-        refused.extend(errors.values())
-
-
-def _try_to_grant(
-    org: Org, app: ServiceApp, scope: str, out: Console, errors: dict[str, OktaRefused]
-) -> None:
-    try:
-        new = _grant(org, app, scope)
-    except OktaRefused as error:
-        errors[scope] = error
-    else:
-        out.say(f"{scope} (new)" if new and not app.new else scope)
-
-
-def _grant(org: Org, app: ServiceApp, scope: str) -> bool:
-    """Whether this granted the scope, False if it was granted meanwhile.
-
-    POST /api/v1/apps/{id}/grants; the issuer is the org's URL in its normal form.
-    """
-    doing, body = f"granting {scope}", {"issuer": org.url, "scopeId": scope}
-    try:
-        granted = body_of(doing, org.post(doing, f"{app.api_path}/grants", body), dict)
-        text_in(doing, granted, "scopeId")
-    except OktaRefused as error:
-        if error.status == 409:  # somebody was faster, or an answer of ours was lost
-            return False
+        issuer = _issuer(org) if missing else ""
+        for scope in missing:
+            if failure := _grant(org, app, issuer, scope):
+                failures[scope] = failure
+            else:
+                lines[scope] = scope if app.new else f"{scope} (new)"
+        for scope in _listed(org, app) if failures else ():
+            if failures.pop(scope, None):
+                lines[scope] = scope
+        nothing = "(none)"
+    except NoUsableAnswer:
+        nothing = "(unknown)"
         raise
-    return True
+    finally:
+        if text := "\n".join(lines[scope] for scope in scopes if scope in lines) or nothing:
+            out.say(text)
+        refused += [error for error in failures.values() if isinstance(error, OktaRefused)]
+    for failure in failures.values():
+        if isinstance(failure, NoUsableAnswer):
+            raise failure
+
+
+def _grant(org: Org, app: ServiceApp, issuer: str, scope: str) -> Failure | None:
+    """Grant the scope; why it may not be granted, None if Okta says that it is.
+
+    POST /api/v1/apps/{id}/grants. Raises NoUsableAnswer if there is no 2xx.
+    """
+    doing, body = f"granting {scope}", {"issuer": issuer, "scopeId": scope}
+    try:
+        answer = org.post(doing, f"{app.api_path}/grants", body)
+    except OktaRefused as error:
+        return error
+    try:
+        if body_of(doing, answer, dict).get("scopeId") == scope:
+            return None
+    except (OktaRefused, NoUsableAnswer) as error:
+        return error
+    return NoUsableAnswer(f"{doing}: the response names another scope", CURES[OTHER_ANSWER])
 
 
 def _granted(org: Org, app: ServiceApp) -> set[str]:
@@ -68,14 +82,39 @@ def _granted(org: Org, app: ServiceApp) -> set[str]:
     return {g["scopeId"] for g in active if isinstance(g.get("scopeId"), str)}
 
 
-def _still_refused(
-    org: Org, app: ServiceApp, refused: dict[str, OktaRefused], out: Console
-) -> dict[str, OktaRefused]:
-    # What Okta says to a grant that exists is not documented: a second look tells, if it may.
+def _listed(org: Org, app: ServiceApp) -> set[str]:
+    """The granted scopes, none if they may not be read.
+
+    What Okta answers to a grant that exists is not documented (okta-sdk-java's live test,
+    ApplicationGrantsIT, takes a success or a 400): only the list tells.
+    """
     try:
-        granted = _granted(org, app) if refused else set()
+        return _granted(org, app)
     except OktaRefused:
-        return refused
-    for scope in granted.intersection(refused):
-        out.say(scope)
-    return {scope: error for scope, error in refused.items() if scope not in granted}
+        return set()
+
+
+def _issuer(org: Org) -> str:
+    """The org's URL as grants name it: its own also where OKTA_URL is a custom domain.
+
+    /.well-known/okta-organization names it as `organization`. Where there is no such
+    document, OKTA_URL has to do. Raises NoUsableAnswer.
+    """
+    host = urlsplit(org.url).hostname or ""
+    if host.endswith(tuple(f".{domain}" for domain in OKTA_DOMAINS)):
+        return org.url
+    doing = f"asking {org.host} for the org's own domain"
+    try:
+        answer = org.metadata(doing, "/.well-known/okta-organization")
+        links = body_of(doing, answer, dict).get("_links")
+    except OktaRefused:
+        return org.url
+    except NoUsableAnswer as error:
+        if error.status == 404:
+            return org.url
+        raise
+    link = links.get("organization") if isinstance(links, dict) else None
+    url = link.get("href") if isinstance(link, dict) else None
+    if isinstance(url, str) and re.fullmatch(r"https://[^/?#\s]{1,255}/?", url):
+        return url.removesuffix("/")
+    return org.url

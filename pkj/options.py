@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from unicodedata import category
 
+APP_NAME = "Private Key JWT Service App"
+
 
 def parse(doc: str | None, add_options: Callable[[ArgumentParser], object]) -> Namespace:
     """The options given to this process. `doc`: a line that says what the step does, the rest;
@@ -31,9 +33,8 @@ def parse(doc: str | None, add_options: Callable[[ArgumentParser], object]) -> N
 
 def add_app_options(parser: ArgumentParser) -> None:
     """What create_okta_service_app.py does with the app."""
-    name = "Private Key JWT Service App"
-    what = f"what a new app is called ({name})"
-    parser.add_argument("--name", type=_app_name, default=name, help=what)
+    what = f"what a new app is called ({APP_NAME})"
+    parser.add_argument("--name", type=_app_name, help=what)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be changed")
     parser.add_argument("--delete", action="store_true", help="delete the app, clear CLIENT_ID")
     parser.add_argument("--yes", action="store_true", help="with --delete: do not ask")

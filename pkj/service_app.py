@@ -2,29 +2,37 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pkj import keys
 from pkj.answers import body_of, text_in
 from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
+from pkj.instead import CURES, OTHER_ANSWER
 from pkj.masking import shortened
 from pkj.okta import Org
 
 PLAIN = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._~+/=-]{1,512}")
 """What a server sends is stored in `.env` only in this form: the file is sourced by shells."""
 
-LARGEST_PAGE = 200
-"""Of a list of clients (developer.okta.com/docs/api/openapi/okta-oauth/oauth/tag/Client)."""
+CLIENT_ID = re.compile(r"(?![^/]*/)" + PLAIN.pattern)
+"""The same without a slash: the id is a segment of paths, also where a proxy decodes `%2F`."""
+
+NOT_AN_APP, DEACTIVATED = "is not an app, such as an AI agent", "is deactivated"
 
 
 class ServiceApp(NamedTuple):
-    """An app as Okta describes it in `shown`; `new` says that this run registered it."""
+    """An app as Okta describes it in `shown`.
+
+    `new` says that this run registered it, `adopted` that it was found by its key: nobody
+    has named it in CLIENT_ID.
+    """
 
     id: str
     shown: Mapping[str, Any]
-    new: bool
+    new: bool = False
+    adopted: bool = False
 
     @property
     def name(self) -> str:
@@ -47,6 +55,12 @@ class ServiceApp(NamedTuple):
         return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
+def may_hide_keys(shown: Mapping[str, Any]) -> bool:
+    """Whether the app may have keys although a list shows none."""
+    uses_key = shown.get("token_endpoint_auth_method") in (None, "private_key_jwt")
+    return uses_key and not keys_in(shown) and not shown.get("jwks_uri")
+
+
 def client_path(client_id: str) -> str:
     """Where registration keeps the client of this id."""
     return f"/oauth2/v1/clients/{quote(client_id, safe='')}"
@@ -54,16 +68,19 @@ def client_path(client_id: str) -> str:
 
 def client_id(text: str) -> str:
     """CLIENT_ID, if it can be one. Raises WrongHere."""
-    if PLAIN.fullmatch(text):
+    if CLIENT_ID.fullmatch(text):
         return text
-    problem = "CLIENT_ID has characters in it that no client id has"
-    hint = "copy it again from Applications > the app, or empty it and run step 2"
+    problem = "CLIENT_ID contains characters that no client ID has"
+    hint = (
+        "copy it again from Applications > the app, or clear it and run"
+        " `python create_okta_service_app.py`"
+    )
     raise WrongHere(problem, hint, setting="CLIENT_ID")
 
 
-def storable(doing: str, what: str, text: str) -> str:
+def storable(doing: str, what: str, text: str, pattern: re.Pattern[str] = PLAIN) -> str:
     """`text` of a server, if it may stand in `.env`. Raises NoUsableAnswer."""
-    if PLAIN.fullmatch(text):
+    if pattern.fullmatch(text):
         return text
     raise NoUsableAnswer(
         f"{doing}: {what} that came back has characters in it that .env must not hold",
@@ -71,7 +88,7 @@ def storable(doing: str, what: str, text: str) -> str:
     )
 
 
-def register(org: Org, name: str, jwk: Mapping[str, str]) -> ServiceApp:
+def register(org: Org, name: str, modulus: int, kid: str) -> ServiceApp:
     """Register a service app that authenticates with this public key.
 
     POST /oauth2/v1/clients (developer.okta.com/docs/api/openapi/okta-oauth/oauth/tag/Client).
@@ -84,36 +101,27 @@ def register(org: Org, name: str, jwk: Mapping[str, str]) -> ServiceApp:
         "grant_types": ["client_credentials"],
         "response_types": ["token"],
         "token_endpoint_auth_method": "private_key_jwt",
-        "jwks": {"keys": [dict(jwk)]},
+        "jwks": {"keys": [keys.jwk(modulus, kid)]},
     }
     answer = org.post(doing, "/oauth2/v1/clients", body, repeat=False)
-    return _read(doing, body_of(doing, answer, dict), new=True)
+    app = app_of(doing, body_of(doing, answer, dict))
+    # No response to this request is on record: one without keys is no reason to give up.
+    shown = app.shown if keys_in(app.shown) else shown_by(org, doing, app.id) or {}
+    held = keys_in(shown)
+    if not held or not all(is_key(key, modulus) for key in held):
+        problem = f"{doing}: the app {app.id} that came back does not hold the key that was sent"
+        raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
+    return app._replace(new=True)
 
 
 def fetch(org: Org, client_id: str) -> ServiceApp | None:
     """The app of this id, None if the org has none. Raises OktaRefused, NoUsableAnswer."""
     doing = f"reading the app {client_id}"
-    shown = _shown(org, doing, client_id)
-    return None if shown is None else _read(doing, shown, new=False)
+    shown = shown_by(org, doing, client_id)
+    return None if shown is None else app_of(doing, shown)
 
 
-def search(org: Org, modulus: int) -> Iterator[ServiceApp]:
-    """The org's apps that hold this key, compared by the key itself: names and kids repeat.
-
-    Reads every page of the list; an app whose keys the list does not show is fetched.
-    """
-    doing = "looking for an app with this key"
-    for page in org.pages(doing, f"/oauth2/v1/clients?limit={LARGEST_PAGE}"):
-        for shown in body_of(doing, page, list):
-            if not isinstance(shown, dict):
-                continue
-            if _may_hide_keys(shown):
-                shown = _shown(org, doing, text_in(doing, shown, "client_id")) or {}
-            if any(is_key(key, modulus) for key in registered_keys(shown)):
-                yield _read(doing, shown, new=False)
-
-
-def registered_keys(shown: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def keys_in(shown: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The keys in an app as registration shows it."""
     jwks = shown.get("jwks")
     listed = jwks.get("keys") if isinstance(jwks, dict) else None
@@ -135,12 +143,18 @@ def unfit(org: Org, app: ServiceApp) -> str | None:
     if app.shown.get("jwks_uri"):
         return "takes its keys from a jwks_uri"
     doing = f"reading the status of the app {app.id}"
-    status = body_of(doing, org.get(doing, app.api_path), dict).get("status", "ACTIVE")
-    return None if status == "ACTIVE" else "is deactivated"
+    try:
+        status = body_of(doing, org.get(doing, app.api_path), dict).get("status", "ACTIVE")
+    except OktaRefused as error:
+        # The list has AI agents too (ids that begin with wlp), which are clients but not apps.
+        if error.status == 404:
+            return NOT_AN_APP
+        raise
+    return None if status == "ACTIVE" else DEACTIVATED
 
 
 def of_another_kind(app: ServiceApp) -> str | None:
-    """Why the app is none of the kind that step 2 registers, None if it is one."""
+    """Why the app is not of the kind that is registered here, None if it is."""
     if app.shown.get("application_type") != "service":
         return "is not a service app"
     if app.shown.get("token_endpoint_auth_method") != "private_key_jwt":
@@ -148,21 +162,22 @@ def of_another_kind(app: ServiceApp) -> str | None:
     return None
 
 
-def _may_hide_keys(shown: Mapping[str, Any]) -> bool:
-    uses_key = shown.get("token_endpoint_auth_method") in (None, "private_key_jwt")
-    return uses_key and not registered_keys(shown) and not shown.get("jwks_uri")
-
-
-def _shown(org: Org, doing: str, client_id: str) -> dict[str, Any] | None:
+def shown_by(org: Org, doing: str, client_id: str) -> dict[str, Any] | None:
+    """What registration shows of the client of this id, None if it has none."""
     try:
-        return body_of(doing, org.get(doing, client_path(client_id)), dict)
+        shown = body_of(doing, org.get(doing, client_path(client_id)), dict)
     except OktaRefused as error:
         # Okta has answered both ways for an unknown id (contract of GET /oauth2/v1/clients/{id}).
         if error.status == 404 or (error.status == 401 and error.code == "invalid_client"):
             return None
         raise
+    if text_in(doing, shown, "client_id") != client_id:
+        problem = f"{doing}: {org.host} answered with another app than {client_id}"
+        raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
+    return shown
 
 
-def _read(doing: str, shown: dict[str, Any], *, new: bool) -> ServiceApp:
+def app_of(doing: str, shown: Mapping[str, Any]) -> ServiceApp:
+    """The app that registration shows. Raises NoUsableAnswer for an id that cannot be stored."""
     client_id = text_in(doing, shown, "client_id")
-    return ServiceApp(storable(doing, "the client id", client_id), shown, new)
+    return ServiceApp(storable(doing, "the client ID", client_id, CLIENT_ID), shown)

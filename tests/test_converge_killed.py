@@ -15,11 +15,12 @@ from pkj.sandbox.server import Sandbox
 from pkj.sandbox.wire import Action
 from pkj.sandbox.wrong_answers import status
 
-FIRST_RUN = ["GET", "POST", "POST", "POST", "GET", "POST"]
-"""List the apps, register, two grants, list the roles, assign one."""
+FIRST_RUN = ["GET", "POST", "GET", "POST", "POST", "GET", "POST"]
+"""List the apps, register, the org's own domain, two grants, list the roles, assign one."""
 
-NEW_KEY = ["GET", "GET", "GET", "POST", "GET", "POST", "GET"]
-"""Read the client, its status, its keys; add ours; list the grants, grant one; the roles."""
+NEW_KEY = ["GET", "GET", "GET", "POST", "GET", "GET", "POST", "GET"]
+"""Read the client, its status, its keys; add ours; list the grants, the org's own domain,
+grant one; the roles."""
 
 INVALID = management_refusal(400, "E0000001", "Api validation failed: scopeId")
 FORBIDDEN = management_refusal(403, "E0000006", "You do not have permission")
@@ -322,23 +323,27 @@ def test_a_refusal_of_a_grant_counts_unless_the_org_lists_the_grant(
     assert ("granting okta.users.manage: Okta answered" in result.stderr) == (code == 3)
 
 
-@pytest.mark.parametrize("refused", [set(), {"okta.users.manage"}], ids=["granted", "refused"])
-def test_a_grant_and_a_role_that_somebody_else_just_made_are_as_good(
-    refused: set[str], scene: Scene
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "never-listed"])
+@pytest.mark.parametrize("duplicate", [200, 400, 409])
+def test_a_grant_and_a_role_that_somebody_else_just_made_count_if_the_org_lists_them(
+    duplicate: int, listed: bool, scene: Scene
 ) -> None:
     app = scene.settled(roles="READ_ONLY_ADMIN")
-    scene.sandbox.org.refused_scopes = refused
+    scene.sandbox.org.duplicate_grant_status = duplicate
     scene.env.write(ADMIN_ROLES="READ_ONLY_ADMIN")
     lists = f"/api/v1/apps/{app.id}/grants", f"/oauth2/v1/clients/{app.id}/roles"
     for listing in lists:
-        scene.sandbox.faults.add(Fault(f"GET {listing}", status(200, []), times=None))
+        empty = Fault(f"GET {listing}", status(200, []), times=1 if listed else None)
+        scene.sandbox.faults.add(empty)
 
     result = scene.step_2()
 
-    assert result.returncode == (3 if refused else 0), result.stderr
+    assert result.returncode == (0 if listed else 3), result.stderr
     answers = [s.answer_status for s in scene.sandbox.seen if s.request.method == "POST"]
-    assert answers == ([409, 403, 409] if refused else [409, 409, 409])
-    assert ("granting okta.users.manage: " in result.stderr) == bool(refused)
+    assert answers == [duplicate, duplicate, 409]
+    refused = not listed and duplicate != 200
+    assert ("granting okta.users.manage: " in result.stderr) == refused
+    assert ("(none)" in result.stdout) == refused
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from conftest import STEP_2, EnvFile, Run, plant, public_jwk
+from conftest import STEP_2, STEP_3, EnvFile, Run, plant, public_jwk
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dpop_requests import Body, of_the_app
 
@@ -277,6 +277,44 @@ def test_an_inactive_key_that_the_app_does_not_show_as_such_stops_the_change(
     assert (app.dpop_bound, app.keys[1]["status"]) == (False, "INACTIVE")
 
 
+def without_our_kid(body: Body) -> None:
+    body["settings"]["oauthClient"]["jwks"]["keys"][0]["kid"] = None
+
+
+def with_another_modulus(body: Body) -> None:
+    body["settings"]["oauthClient"]["jwks"]["keys"][0]["n"] = "AQAB"
+
+
+def with_a_key_twice(body: Body) -> None:
+    body["settings"]["oauthClient"]["jwks"]["keys"] *= 2
+
+
+@pytest.mark.parametrize("held", [True, False], ids=["held", "not-held"])
+@pytest.mark.parametrize(
+    "change", [without_keys, without_our_kid, with_another_modulus, with_a_key_twice]
+)
+def test_keys_that_a_change_would_wipe_or_replace_stop_it(
+    app: Client,
+    env_with_key: EnvFile,
+    run: Run,
+    sandbox: Sandbox,
+    change: Callable[[Body], object],
+    held: bool,
+) -> None:
+    sandbox.faults.add(Fault(f"GET /api/v1/apps/{app.id}", of_the_app(change), times=None))
+    if not held:  # at the second look, just before the change
+        listing = f"GET /api/v1/apps/{app.id}/credentials/jwks"
+        sandbox.faults.add(Fault(listing, status(200, []), skip=1))
+    env_with_key.write(DPOP="true")
+    keys = copy.deepcopy(app.keys)
+
+    result = run(STEP_2)
+
+    assert (result.returncode, changes_in(sandbox)) == (3, [])
+    assert "shows other keys than it has" in result.stderr
+    assert (app.dpop_bound, app.keys, app.grants) == (False, keys, {})
+
+
 def test_without_a_change_such_a_key_does_not_matter(
     with_an_inactive_key: Client, env_with_key: EnvFile, run: Run, sandbox: Sandbox
 ) -> None:
@@ -384,6 +422,20 @@ def test_a_change_whose_answer_was_lost_is_sent_again(
     assert result.returncode == 0, result.stderr
     assert len(puts_in(sandbox)) == 2
     assert (app.dpop_bound, len(app.grants)) == (True, 2)
+
+
+def test_dpop_false_at_an_org_that_requires_dpop_of_all_does_not_lead_in_a_circle(
+    app: Client, env_with_key: EnvFile, run: Run, sandbox: Sandbox
+) -> None:
+    sandbox.org.require_dpop = True
+    env_with_key.write(DPOP="false")
+
+    ready, refused = run(STEP_2), run(STEP_3)
+
+    assert (ready.returncode, refused.returncode, app.dpop_bound) == (0, 3, False)
+    hint = refused.stderr.partition("what to do: ")[2]
+    assert "set DPOP=true in .env" in hint
+    assert "If only the app requires it, and not the whole org" in hint
 
 
 def test_any_other_word_in_dpop_is_an_error_before_anything_is_sent(

@@ -49,7 +49,9 @@ def test_a_cookie_that_nobody_can_read_is_not_read(cookie: str, run: Run, sandbo
 def test_an_answer_that_is_nested_too_deeply_to_be_shown_is_none(
     line: str, levels: int, code: int, env_with_key: EnvFile, run: Run, sandbox: Sandbox
 ) -> None:
-    deep = b'{"client_id":"0oa1","access_token":"a","x":' + b"[" * levels + b"]" * levels + b"}"
+    jwk = json.dumps({"kty": "RSA", "e": "AQAB", "n": env_with_key["MODULUS"]}).encode()
+    deep = b'{"client_id":"0oa1","jwks":{"keys":[' + jwk + b']},"access_token":"a","x":'
+    deep += b"[" * levels + b"]" * levels + b"}"
     sandbox.faults.add(Fault(line, patch(lambda _: Answer(200, deep))))
     sandbox.faults.add(Fault("POST /api/v1/apps/", status(200, {"scopeId": "any"}), times=None))
     env_with_key.write(CLIENT_ID="0oaAny" if line == TOKEN else "")

@@ -231,6 +231,9 @@ def test_the_other_lines_for_the_shell_work_after_the_steps(
     clone: Path, activated: dict[str, str], sandbox: Sandbox, registered: EnvFile
 ) -> None:
     shutil.copy(registered.path, clone / ".env")
+    assert "put `ADMIN_ROLES=READ_ONLY_ADMIN` into `.env`" in README
+    EnvFile(clone / ".env").write(ADMIN_ROLES="READ_ONLY_ADMIN")
+    shell("python create_okta_service_app.py", clone, activated)
     scripts = [block for block in blocks("sh") if "get_access_token.py" in block]
     printed = [
         shell(block.replace("https://{your_okta_domain}", sandbox.url), clone, activated)
@@ -342,6 +345,7 @@ def test_an_org_that_requires_dpop_is_served_as_readme_says(
     with Sandbox(Org("https://127.0.0.1", require_dpop=True)) as strict:
         file = EnvFile(tmp_path / ".env")
         file.write(OKTA_URL=strict.url, API_KEY=strict.org.api_key, SCOPES=SCOPES)
+        file.write(ADMIN_ROLES="READ_ONLY_ADMIN")
         file.write(**key_settings.of_new_key(key))
         environment = {"REQUESTS_CA_BUNDLE": strict.ca_file}
         results = [run(STEP_2, env=environment), run(STEP_3, "--check", env=environment)]

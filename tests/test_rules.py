@@ -49,13 +49,13 @@ IMPORTS: dict[str, set[str]] = {
     },
     "request_target": {"errors", "okta", "org_url"},
     "org_settings": {"errors", "okta", "org_url", "retries"},
-    "service_app": {"answers", "errors", "keys", "masking", "okta"},
+    "service_app": {"answers", "errors", "instead", "keys", "masking", "okta"},
     "app_key": {
         *("answers", "console", "errors", "instead", "key_settings", "keys", "masking", "okta"),
         "service_app",
     },
     "app_choice": {
-        *("app_key", "console", "errors", "key_settings", "keys", "okta", "retries"),
+        *("answers", "app_key", "console", "errors", "key_settings", "okta", "options"),
         "service_app",
     },
     "app_deletion": {
@@ -66,8 +66,12 @@ IMPORTS: dict[str, set[str]] = {
         *("answers", "app_key", "console", "errors", "instead", "masking", "okta"),
         "service_app",
     },
-    "grants": {"answers", "console", "errors", "masking", "okta", "service_app"},
-    "admin_roles": {"answers", "console", "errors", "masking", "okta", "service_app"},
+    "grants": {
+        *("answers", "console", "errors", "instead", "masking", "okta", "org_url", "service_app"),
+    },
+    "admin_roles": {
+        *("answers", "console", "errors", "instead", "masking", "okta", "service_app"),
+    },
     "token_request": {
         *("access_token", "answers", "assertion", "clock", "errors", "instead", "okta", "proof"),
     },
