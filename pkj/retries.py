@@ -1,7 +1,7 @@
 """What is repeated, how often, and after how long a pause."""
 
+import time
 from collections.abc import Callable
-from time import sleep
 
 from pkj import answers
 from pkj.answers import Answer
@@ -41,7 +41,7 @@ class Patience:
                 if pause is None:
                     raise
                 self._note(f"{lost}; trying again")
-                sleep(pause)
+                time.sleep(pause)
 
     def _another_after(self, doing: str, answer: Answer) -> bool:
         """Wait as a 429 asks, if that is not too long; one that names no time is like a 5xx."""
@@ -50,5 +50,5 @@ class Patience:
             return False
         self._note(f"{doing}: Okta's rate limit is reached; trying again in {wait:.0f} seconds")
         self._left -= wait
-        sleep(wait)
+        time.sleep(wait)
         return True

@@ -1,20 +1,27 @@
-"""The real scripts as processes, a fresh sandbox over TLS, a `.env` in a temporary folder."""
+"""Run the real scripts against a fresh sandbox over TLS, with a `.env` in a temporary folder."""
 
+import contextlib
+import gc
+import io
 import os
+import runpy
 import signal
 import subprocess
 import sys
+import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
-import forked
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
 from joserfc.jwk import RSAKey
 
-from pkj import key_settings, keys
+from pkj import app_choice, app_deletion, key_settings, keys, retries
 from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
@@ -33,11 +40,6 @@ SCOPES = "okta.users.read okta.users.manage"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    what = "start each script in a new interpreter, rather than fork it from a warm one"
-    parser.addoption("--new-interpreters", action="store_true", help=what)
-
-
 def pytest_xdist_auto_num_workers() -> int:
     """Two for each processor: while one waits for an answer or a pause, the other works."""
     return 2 * (os.cpu_count() or 1)
@@ -50,14 +52,87 @@ def clean_environment(**extra: str) -> dict[str, str]:
     return {**kept, "NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost", **extra}
 
 
+def trusting(sandbox: Sandbox, env: Mapping[str, str] | None) -> dict[str, str]:
+    return clean_environment(REQUESTS_CA_BUNDLE=sandbox.ca_file) | dict(env or {})
+
+
 def command(script: str, *arguments: object) -> list[str]:
     return [sys.executable, str(ROOT / script), *map(str, arguments)]
 
 
+def with_env_file(path: Path | None, *arguments: object) -> list[object]:
+    return list(arguments) if path is None else ["--env-file", path, *arguments]
+
+
+def run_here(
+    script: str,
+    *arguments: object,
+    environment: Mapping[str, str],
+    folder: Path,
+    stdin: int | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a script in this process, in some 6 ms rather than the 150 of a new one.
+
+    A traceback is an exception here, and fails the test. `stdin` is a file descriptor,
+    None is at its end. Not for several at a time: the streams, the environment and the
+    folder are this process's.
+    """
+    told = [str(ROOT / script), *map(str, arguments)]
+    streams = [io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2)]
+    source = os.open(os.devnull, os.O_RDONLY) if stdin is None else os.dup(stdin)
+    with (
+        open(source, encoding="utf-8") as typed,
+        mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch.multiple(sys, argv=told, stdin=typed, stdout=streams[0], stderr=streams[1]),
+        pytest.MonkeyPatch.context() as patch,
+        warnings.catch_warnings(),
+        signals_and_garbage_as_before(),
+    ):
+        patch.chdir(folder)
+        try:
+            runpy.run_path(told[0], run_name="__main__")
+            code: object = 0
+        except SystemExit as end:
+            code = end.code
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(told, code, *map(text_of, streams))
+
+
+@contextlib.contextmanager
+def signals_and_garbage_as_before(seconds: int = 60) -> Iterator[None]:
+    """Put back what a script leaves to the end of its process; fail after `seconds`."""
+    collecting, interrupt = gc.isenabled(), signal.getsignal(signal.SIGINT)
+    alarm = signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"took over {seconds} s"))
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, alarm)
+        signal.signal(signal.SIGINT, interrupt)
+        gc.unfreeze()
+        (gc.enable if collecting else gc.disable)()
+
+
+def text_of(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    return stream.buffer.getvalue().decode()  # type: ignore[attr-defined,no-any-return]  # a BytesIO
+
+
 @pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds for which scripts in this process paused before a retry; none is waited."""
+    asked: list[float] = []
+    stand_in = SimpleNamespace(**vars(time) | {"sleep": asked.append})
+    for module in (retries, app_choice, app_deletion):
+        monkeypatch.setattr(module, "time", stand_in)
+    return asked
+
+
+@pytest.fixture(autouse=True, scope="session")
 def interrupts() -> None:
-    """Children inherit that SIGINT is ignored: from a shell that started this in the
-    background, or from a script that ran in this process to its end. A handler they do not."""
+    """Let processes be interrupted: from a shell that started this in the background, they
+    would inherit that SIGINT is ignored."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -163,30 +238,48 @@ def scene(
 
 
 @pytest.fixture
-def run(sandbox: Sandbox, tmp_path: Path, pytestconfig: pytest.Config) -> Run:
-    """Run a script against the sandbox: `run(STEP_3, "-o", "json", env={"SCOPES": "…"})`.
+def run(sandbox: Sandbox, tmp_path: Path) -> Run:
+    """Run a script in this process: `run(STEP_3, "-o", "json", env={"SCOPES": "…"})`.
 
-    It works on the `.env` of the test unless `env_file` is None. Settings of Python itself
-    (`env={"PYTHONPATH": "…"}`), and `**more` for `subprocess.run`, take a new interpreter.
+    It works on the `.env` of the test unless `env_file` is None.
     """
-    forking = forked.possible() and not pytestconfig.getoption("--new-interpreters")
 
-    def started(
+    def ran(
         script: str,
         *arguments: object,
         env: Mapping[str, str] | None = None,
         env_file: Path | None = tmp_path / ".env",
-        **more: object,
+        stdin: int | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        where = [] if env_file is None else ["--env-file", env_file]
-        environment = clean_environment(REQUESTS_CA_BUNDLE=str(sandbox.ca_file)) | dict(env or {})
-        full = command(script, *where, *arguments)
-        if forking and not more and not any(name.startswith("PYTHON") for name in env or {}):
-            return forked.run(full, environment, tmp_path, timeout=60)
-        settings = {"capture_output": True, "text": True, "timeout": 60, "cwd": tmp_path} | more
-        return subprocess.run(full, env=environment, check=False, **settings)  # type: ignore[call-overload,no-any-return]  # keyword arguments as given
+        environment = trusting(sandbox, env)
+        told = with_env_file(env_file, *arguments)
+        return run_here(script, *told, environment=environment, folder=tmp_path, stdin=stdin)
 
-    return started
+    return ran
+
+
+@pytest.fixture
+def process(sandbox: Sandbox, tmp_path: Path) -> Run:
+    """Run a script in a process of its own, where only that shows what the test is about.
+
+    Takes what `run` takes, settings of Python itself (`env={"PYTHONPATH": "…"}`), and
+    `**more` for `subprocess.run`.
+    """
+
+    def ended(
+        script: str,
+        *arguments: object,
+        env: Mapping[str, str] | None = None,
+        env_file: Path | None = tmp_path / ".env",
+        **more: Any,
+    ) -> subprocess.CompletedProcess[str]:
+        environment = trusting(sandbox, env)
+        told = command(script, *with_env_file(env_file, *arguments))
+        caught = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        settings = {**caught, "timeout": 60, "cwd": tmp_path, **more}
+        return subprocess.run(told, env=environment, check=False, **settings)
+
+    return ended
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import pytest
 from conftest import (
@@ -194,20 +194,16 @@ def test_a_pipe_that_closes_early_does_not_stop_the_work(
     assert list(client.grants) == SCOPES.split()
 
 
-def into(run: Run, stdout: Any, script: str) -> subprocess.CompletedProcess[str]:
-    return run(script, capture_output=False, stdout=stdout, stderr=subprocess.PIPE)
-
-
 @pytest.mark.parametrize("script", [STEP_1, STEP_3])
 def test_a_pipe_that_nobody_reads_is_no_word_worth(
-    script: str, registered: EnvFile, run: Run
+    script: str, registered: EnvFile, process: Run
 ) -> None:
     if script == STEP_1:
         registered.write(PRIVATE_KEY="", MODULUS="")
     reader, writer = os.pipe()
     os.close(reader)
 
-    result = into(run, writer, script)
+    result = process(script, stdout=writer)
     os.close(writer)
 
     assert result.returncode == 0
@@ -218,10 +214,10 @@ def test_a_pipe_that_nobody_reads_is_no_word_worth(
 
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full here")
 def test_output_that_finds_no_room_is_an_error_after_the_work(
-    env: EnvFile, run: Run, sandbox: Sandbox
+    env: EnvFile, process: Run, sandbox: Sandbox
 ) -> None:
     with FULL.open("wb") as full:
-        results = [into(run, full, script) for script in (STEP_1, STEP_2, STEP_3)]
+        results = [process(script, stdout=full) for script in (STEP_1, STEP_2, STEP_3)]
 
     for result in results:
         assert result.returncode == 1
@@ -260,11 +256,11 @@ def test_closed_streams_do_no_harm(closing: str, env: EnvFile, run: Run, tmp_pat
 
 
 def test_a_name_that_the_terminal_cannot_show_reaches_okta_as_it_is(
-    env_with_key: EnvFile, run: Run, sandbox: Sandbox
+    env_with_key: EnvFile, process: Run, sandbox: Sandbox
 ) -> None:
     name = "Büro für Ключи"
 
-    result = run(STEP_2, "--name", name, env={"PYTHONIOENCODING": "ascii"})
+    result = process(STEP_2, "--name", name, env={"PYTHONIOENCODING": "ascii"})
 
     assert result.returncode == 0, result.stderr
     client = sandbox.org.clients[env_with_key["CLIENT_ID"] or ""]

@@ -22,7 +22,7 @@ Result = subprocess.CompletedProcess[str]
 
 
 def delete(scene: Scene, *options: str, **more: object) -> Result:
-    return scene.step_2("--delete", *options, **{"stdin": subprocess.DEVNULL} | more)
+    return scene.step_2("--delete", *options, **more)
 
 
 def assert_kept(scene: Scene, app: Client, before: bytes) -> None:
@@ -269,7 +269,7 @@ def test_options_that_do_not_do_send_nothing(options: list[str], hint: str, scen
     app = scene.settled()
     before = scene.env.path.read_bytes()
 
-    result = scene.step_2(*options, stdin=subprocess.DEVNULL)
+    result = scene.step_2(*options)
 
     assert (result.returncode, result.stdout) == (2, "")
     assert hint in result.stderr

@@ -12,7 +12,6 @@ import pytest
 from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run
 from dpop_requests import of_the_app
 from scene import Scene
-from test_local_input import ran
 
 from pkj import clock, deadline
 from pkj.sandbox.exchange import Answer, management_refusal
@@ -235,18 +234,16 @@ def test_negative_chunk_size_is_a_lost_connection(run: Run, sandbox: Sandbox) ->
 
 
 @pytest.mark.usefixtures("app")
-def test_no_thread_to_be_had_is_a_local_error(
-    env_with_key: EnvFile, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_thread_to_be_had_is_a_local_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     class NoMore(threading.Thread):
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(deadline, "threading", SimpleNamespace(Thread=NoMore))
 
-    result = ran(STEP_3, env_with_key.path)
+    result = run(STEP_3)
 
-    assert (result.code, result.stdout) == (1, "")
+    assert (result.returncode, result.stdout) == (1, "")
     assert "cannot start another thread\nwhat to do: " in result.stderr
 
 

@@ -1,16 +1,11 @@
 """Settings that cannot be right: one sentence, exit 1, nothing sent; and never a traceback."""
 
-import contextlib
-import io
 import json
-import os
-import runpy
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, TextIO
 
 import pytest
 from conftest import (
@@ -23,6 +18,8 @@ from conftest import (
     EnvFile,
     Run,
     clean_environment,
+    run_here,
+    with_env_file,
 )
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -241,43 +238,13 @@ def test_an_api_key_pasted_with_its_prefix_works(
 # --- whatever else there may be
 
 
-class Ended(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-@contextlib.contextmanager
-def process_of(arguments: list[str], environ: dict[str, str]) -> Iterator[list[TextIO]]:
-    """This process made to look like a new one, for the time of a `with` block."""
-    kept = (sys.argv, sys.stdout, sys.stderr, dict(os.environ))
-    streams: list[TextIO] = [io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2)]
-    try:
-        sys.argv, (sys.stdout, sys.stderr) = arguments, streams
-        for name in (*SETTINGS, "HTTPS_PROXY", "https_proxy"):
-            os.environ.pop(name, None)
-        os.environ.update(environ)
-        yield streams
-    finally:
-        sys.argv, sys.stdout, sys.stderr = kept[:3]
-        os.environ.clear()
-        os.environ.update(kept[3])
-
-
-def ran(script: str, env_file: Path, *arguments: str, **environ: str) -> Ended:
-    """A step in this process: a traceback is an exception here, and fails the test."""
-    told = [script, "--env-file", str(env_file), *arguments]
-    with process_of(told, environ) as streams:
-        try:
-            runpy.run_path(str(ROOT / script), run_name="__main__")
-            code: object = None
-        except SystemExit as end:
-            code = end.code
-        for stream in streams:
-            stream.flush()
-        texts = [stream.buffer.getvalue().decode() for stream in streams]  # type: ignore[attr-defined]  # a BytesIO
-    assert isinstance(code, int)
-    return Ended(code, *texts)
+def ran(
+    org: Sandbox, script: str, env_file: Path, *arguments: str, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a step on this file, in its folder; a traceback fails the test."""
+    environment = clean_environment(REQUESTS_CA_BUNDLE=org.ca_file) | environ
+    told = with_env_file(env_file, *arguments)
+    return run_here(script, *told, environment=environment, folder=env_file.parent)
 
 
 @pytest.fixture(scope="module")
@@ -314,9 +281,9 @@ NO_NETWORK = {"HTTPS_PROXY": "http://127.0.0.1:1"}
 """So that no made-up OKTA_URL is looked for out there: NO_PROXY names this machine."""
 
 
-def tame(ended: Ended) -> None:
-    assert ended.code in (0, 1, 2, 3, 4)
-    assert bool(ended.stderr) or not ended.code
+def tame(ended: subprocess.CompletedProcess[str]) -> None:
+    assert ended.returncode in (0, 1, 2, 3, 4)
+    assert bool(ended.stderr) or not ended.returncode
 
 
 @pytest.mark.parametrize("script", [STEP_2, STEP_3])
@@ -330,8 +297,7 @@ def test_no_setting_of_the_environment_makes_a_traceback(
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = fresh(org, folder)
-        trusted = {"REQUESTS_CA_BUNDLE": org.ca_file, "NO_PROXY": "127.0.0.1"}
-        tame(ran(script, file, **(trusted | NO_NETWORK | changes)))
+        tame(ran(org, script, file, **(NO_NETWORK | changes)))
 
 
 @EXAMPLES
@@ -343,8 +309,8 @@ def test_no_setting_of_the_environment_makes_a_traceback(
 @example(url="https://" + "a" * 64 + ".example")
 def test_no_okta_url_makes_a_traceback(url: str, org: Sandbox) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        trusted = {"REQUESTS_CA_BUNDLE": org.ca_file, "NO_PROXY": "*.invalid"}
-        tame(ran(STEP_3, fresh(org, folder), **(trusted | NO_NETWORK | {"OKTA_URL": url})))
+        nowhere = NO_NETWORK | {"NO_PROXY": "*.invalid", "no_proxy": "*.invalid"}
+        tame(ran(org, STEP_3, fresh(org, folder), **(nowhere | {"OKTA_URL": url})))
 
 
 @pytest.mark.parametrize("script", ["generate_keys.py", STEP_2, STEP_3])
@@ -359,8 +325,7 @@ def test_no_env_file_makes_a_traceback_or_loses_what_it_held(
         file = fresh(org, folder)
         before = octets if whole else file.read_bytes() + octets
         file.write_bytes(before)
-        trusted = {"REQUESTS_CA_BUNDLE": org.ca_file, "NO_PROXY": "127.0.0.1"}
-        ended = ran(script, file, **(trusted | NO_NETWORK))
+        ended = ran(org, script, file, **NO_NETWORK)
         tame(ended)
         assert len(file.read_bytes()) >= len(before) or script == STEP_2
 
@@ -427,9 +392,8 @@ def test_no_answer_of_a_server_makes_a_traceback(
         org.faults.add(
             Fault(line, patch(lambda _: Answer(status, body, dict(headers))), times=None)
         )
-        trusted = {"REQUESTS_CA_BUNDLE": org.ca_file, "NO_PROXY": "127.0.0.1"}
         options = ["--timeout", "5", "-v", *(["--check"] if "users" in line else [])]
-        ended = ran(script, file, *options, **trusted)
+        ended = ran(org, script, file, *options)
         tame(ended)
-        assert ended.code != 1 or script == STEP_2
+        assert ended.returncode != 1 or script == STEP_2
         assert script == STEP_2 or file.read_bytes() == before

@@ -308,14 +308,14 @@ def test_the_requests_that_are_met_are_all_the_requests_there_are(
 
 
 def test_several_runs_through_trouble_at_the_same_time_end_with_one_app(
-    env_with_key: EnvFile, run: Run, sandbox: Sandbox
+    env_with_key: EnvFile, process: Run, run: Run, sandbox: Sandbox
 ) -> None:
     assert run(STEP_2).returncode == 0
     sandbox.faults.add(Fault("POST /api/v1/apps/", reset_after(), times=2))
     env_with_key.write(SCOPES=f"{SCOPES} okta.logs.read")
 
     with ThreadPoolExecutor() as pool:
-        results = list(pool.map(lambda _: run(STEP_2), range(2)))
+        results = list(pool.map(lambda _: process(STEP_2), range(2)))
 
     assert [result.returncode for result in results] == [0, 0], [r.stderr for r in results]
     (client,) = sandbox.org.clients.values()

@@ -2,7 +2,6 @@
 that are not apps, responses that claim more than the org holds, searches without an end."""
 
 import itertools
-import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from conftest import STEP_2, STEP_3
 from scene import Scene
 from test_converge import GRANTED, assert_refused_untouched
-from test_local_input import Ended, ran
 
 from pkj import app_choice, app_deletion, grants, okta
 from pkj.sandbox.exchange import Answer, management_refusal
@@ -120,7 +118,7 @@ def test_a_response_about_another_app_changes_and_deletes_nothing(
     scene.sandbox.faults.add(fault)
     before = scene.env.path.read_bytes()
 
-    result = scene.step_2(*options, stdin=subprocess.DEVNULL)
+    result = scene.step_2(*options)
 
     assert (result.returncode, result.stdout, scene.changes()) == (4, "", [])
     assert f"another app than {app.id}" in result.stderr
@@ -359,17 +357,12 @@ def test_any_2xx_deactivates(code: int, body: object, scene: Scene) -> None:
     action = answering(body, code)
     scene.sandbox.faults.add(Fault(f"POST /api/v1/apps/{app.id}/lifecycle", action))
 
-    result = scene.step_2("--delete", "--yes", stdin=subprocess.DEVNULL)
+    result = scene.step_2("--delete", "--yes")
 
     assert (result.returncode, scene.sandbox.org.clients) == (0, {}), result.stderr
 
 
 # Searching
-
-
-def in_process(scene: Scene, *options: str) -> Ended:
-    trusted = {"REQUESTS_CA_BUNDLE": scene.sandbox.ca_file, "NO_PROXY": "127.0.0.1"}
-    return ran(STEP_2, scene.env.path, *options, **trusted)
 
 
 def many_without_keys(scene: Scene) -> None:
@@ -411,7 +404,7 @@ def test_a_search_without_an_end_is_ended(
     make(scene)
     monkeypatch.setattr(app_choice, limit, 0.3 if limit == "LONGEST_SEARCH" else 20)
 
-    result = in_process(scene)
+    result = scene.step_2()
 
     assert (result.code, result.stdout, scene.changes()) == (4, "", [])
     assert said in result.stderr.partition("the limits are")[2]
@@ -428,7 +421,7 @@ def test_a_long_search_says_how_far_it_is(
         scene.plant(scene.others)
     monkeypatch.setattr(app_choice, "PROGRESS_EVERY", every)
 
-    result = in_process(scene, "--dry-run")
+    result = scene.step_2("--dry-run")
 
     assert result.code == 0, result.stderr
     assert len([line for line in result.stderr.splitlines() if " pages read" in line]) == lines

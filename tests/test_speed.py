@@ -42,8 +42,8 @@ def packages(stderr: str) -> set[str]:
     return {name.partition(".")[0] for name in imported(stderr)}
 
 
-def test_step_1_imports_nothing_of_the_network(env: EnvFile, run: Run) -> None:
-    result = run(STEP_1, env=REPORT_IMPORTS)
+def test_step_1_imports_nothing_of_the_network(env: EnvFile, process: Run) -> None:
+    result = process(STEP_1, env=REPORT_IMPORTS)
 
     assert result.returncode == 0
     assert env["PRIVATE_KEY"]
@@ -52,9 +52,9 @@ def test_step_1_imports_nothing_of_the_network(env: EnvFile, run: Run) -> None:
 
 
 def test_step_2_for_a_new_app_signs_nothing_and_does_not_import_jwt(
-    env_with_key: EnvFile, run: Run
+    env_with_key: EnvFile, process: Run
 ) -> None:
-    result = run(STEP_2, env=REPORT_IMPORTS)
+    result = process(STEP_2, env=REPORT_IMPORTS)
 
     assert result.returncode == 0
     assert env_with_key["CLIENT_ID"]
@@ -62,17 +62,17 @@ def test_step_2_for_a_new_app_signs_nothing_and_does_not_import_jwt(
     assert "jwt" not in packages(result.stderr)
 
 
-def test_the_same_look_finds_all_four_packages_in_step_3(registered: EnvFile, run: Run) -> None:
+def test_the_same_look_finds_all_four_packages_in_step_3(registered: EnvFile, process: Run) -> None:
     del registered
-    result = run(STEP_3, env=REPORT_IMPORTS)
+    result = process(STEP_3, env=REPORT_IMPORTS)
 
     assert result.returncode == 0
     assert {*PACKAGES, "http"} <= packages(result.stderr)
 
 
 @pytest.mark.parametrize("script", [STEP_1, STEP_2, STEP_3])
-def test_help_imports_none_of_the_four_packages(script: str, run: Run) -> None:
-    result = run(script, "--help", env=REPORT_IMPORTS)
+def test_help_imports_none_of_the_four_packages(script: str, process: Run) -> None:
+    result = process(script, "--help", env=REPORT_IMPORTS)
 
     assert result.returncode == 0
     assert "argparse" in imported(result.stderr)
@@ -201,11 +201,11 @@ def parses(tmp_path: Path) -> Parses:
 
 
 def test_steps_2_and_3_parse_the_private_key_once(
-    env_with_key: EnvFile, run: Run, parses: Parses
+    env_with_key: EnvFile, process: Run, parses: Parses
 ) -> None:
     counts = []
     for script in (STEP_2, STEP_2, STEP_3):
-        result = run(script, env=parses.environ)
+        result = process(script, env=parses.environ)
         assert result.returncode == 0, result.stderr
         counts.append(parses.taken())
 
@@ -214,7 +214,7 @@ def test_steps_2_and_3_parse_the_private_key_once(
 
 
 def test_what_counts_the_parses_sees_none_without_a_private_key_and_each_of_two(
-    env_with_key: EnvFile, run: Run, parses: Parses, key: rsa.RSAPrivateKey
+    env_with_key: EnvFile, process: Run, parses: Parses, key: rsa.RSAPrivateKey
 ) -> None:
     env_with_key.write(PRIVATE_KEY="")
     twice = (
@@ -224,7 +224,7 @@ def test_what_counts_the_parses_sees_none_without_a_private_key_and_each_of_two(
         "load(pem, None), load(data=pem, password=None)\n"
     )
 
-    result = run(STEP_2, env=parses.environ)
+    result = process(STEP_2, env=parses.environ)
     none = parses.taken()
     command = [sys.executable, "-c", twice, keys.private_pem(key)]
     subprocess.run(command, env=clean_environment(**parses.environ), timeout=60, check=True)

@@ -63,6 +63,8 @@ class Server(socketserver.ThreadingTCPServer):
 
     def stop(self) -> None:
         """End everything, and wait a moment until the threads have noticed."""
+        with contextlib.suppress(OSError):  # macOS refuses it for a socket that listens
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes the loop, rather than wait for a poll
         self.shutdown()
         self.server_close()
         with self._lock:
