@@ -241,7 +241,8 @@ def scene(
 def run(sandbox: Sandbox, tmp_path: Path) -> Run:
     """Run a script in this process: `run(STEP_3, "-o", "json", env={"SCOPES": "…"})`.
 
-    It works on the `.env` of the test unless `env_file` is None.
+    It works on the `.env` of the test unless `env_file` is None. For settings of Python
+    itself, and for several runs at a time, see `process`.
     """
 
     def ran(
@@ -251,6 +252,7 @@ def run(sandbox: Sandbox, tmp_path: Path) -> Run:
         env_file: Path | None = tmp_path / ".env",
         stdin: int | None = None,
     ) -> subprocess.CompletedProcess[str]:
+        assert not any(name.startswith("PYTHON") for name in env or {}), "too late for this process"
         environment = trusting(sandbox, env)
         told = with_env_file(env_file, *arguments)
         return run_here(script, *told, environment=environment, folder=tmp_path, stdin=stdin)

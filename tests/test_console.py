@@ -1,5 +1,6 @@
 """What every script has in common: options, streams, interrupts, exit codes."""
 
+import gc
 import io
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -47,6 +49,42 @@ def begun(script: str, env: EnvFile, sandbox: Sandbox) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        pytest.param(0, (STEP_2, "--help"), id="help"),
+        pytest.param(0, (STEP_2, "--dry-run", "-v", "--name", "\u00fc"), id="done"),
+        pytest.param(1, (STEP_1,), id="wrong-here"),
+        pytest.param(2, (STEP_3, "--no-such-option"), id="usage"),
+        pytest.param(3, (STEP_3,), id="refused"),
+    ],
+)
+def test_a_run_in_this_process_cannot_be_told_from_a_process_and_leaves_nothing(
+    code: int, told: tuple[str, ...], env_with_key: EnvFile, run: Run, process: Run
+) -> None:
+    env_with_key.write(CLIENT_ID="" if STEP_2 in told else "0oaUnknown")
+    before = left_by_a_run()
+
+    results = [run(*told), process(*told)]
+
+    plain = [(r.returncode, r.stdout, without_numbers(r.stderr)) for r in results]
+    assert plain[0] == plain[1]
+    assert plain[0][0] == code
+    assert results[0].stdout + results[0].stderr
+    assert left_by_a_run() == before
+
+
+def left_by_a_run() -> tuple[object, ...]:
+    streams = (sys.stdin, sys.stdout, sys.stderr, sys.argv, sys.modules["__main__"])
+    state = (os.getcwd(), gc.isenabled(), gc.get_freeze_count())
+    return *streams, *state, dict(os.environ), signal.getsignal(signal.SIGINT), warnings.filters[:]
+
+
+def without_numbers(text: str) -> str:
+    """Without milliseconds, request ids and error ids, which are another each time."""
+    return " ".join(word for word in text.split() if not any(map(str.isdigit, word)))
 
 
 @ALL_STEPS

@@ -407,8 +407,8 @@ def test_an_answer_without_a_token_is_no_token(
     "answer",
     [
         pytest.param(hang(after_work=False), id="hang"),
-        pytest.param(drip(0.1), id="drip-body"),
-        pytest.param(drip(0.1, "headers"), id="drip-headers"),
+        pytest.param(drip(0.05), id="drip-body"),
+        pytest.param(drip(0.05, "headers"), id="drip-headers"),
     ],
 )
 @pytest.mark.usefixtures("app")
@@ -418,10 +418,10 @@ def test_an_answer_that_does_not_end_is_waited_for_four_timeouts_at_most(
     sandbox.faults.add(Fault(TOKEN, answer, times=None))
     began = time.monotonic()
 
-    result = run(STEP_3, "--timeout", "0.5", "-o", "token")
+    result = run(STEP_3, "--timeout", "0.25", "-o", "token")
 
     attempts = max(1, len(sandbox.seen))
-    assert time.monotonic() - began < attempts * (4 * 0.5 + 3)  # 3 s for all but the wait
+    assert time.monotonic() - began < attempts * (4 * 0.25 + 3)  # 3 s for all but the wait
     assert (result.returncode, result.stdout) == (4, "")
     assert f"error: {DOING}" in result.stderr
     assert "in time" in result.stderr

@@ -271,7 +271,13 @@ def test_a_mistake_in_a_test_s_own_fault_is_shown(sandbox, session, capfd):
     sandbox.faults.add(Fault("", lambda turn: turn.no_such_move()))
     with pytest.raises(requests.ConnectionError):
         session.get(sandbox.url + PATH)
-    assert eventually(lambda: "no_such_move" in capfd.readouterr().err)
+    said = []
+
+    def whole():
+        said.append(capfd.readouterr().err)
+        return re.fullmatch(r"-{40}\n.*no_such_move.*-{40}\n", "".join(said), re.DOTALL)
+
+    assert eventually(whole)
 
 
 def test_it_stops_promptly_whatever_hangs_on_it():
