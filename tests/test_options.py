@@ -31,12 +31,12 @@ def test_name_in_any_script_is_registered(scene: Scene) -> None:
     assert scene.bodies()[0]["client_name"] == "B\u00fcro \u65e5\u672c \u2026"
 
 
-def test_steps_work_without_docstrings_and_asserts(scene: Scene, run: Run) -> None:
+def test_steps_work_without_docstrings_and_asserts(scene: Scene, process: Run) -> None:
     optimized = {"PYTHONOPTIMIZE": "2"}
 
-    results = [run(STEP_1, "--force", env=optimized)]
-    results += [run(step, env=optimized) for step in (STEP_2, STEP_3)]
-    results += [run(step, "--help", env=optimized) for step in (STEP_1, STEP_2, STEP_3)]
+    results = [process(STEP_1, "--force", env=optimized)]
+    results += [process(step, env=optimized) for step in (STEP_2, STEP_3)]
+    results += [process(step, "--help", env=optimized) for step in (STEP_1, STEP_2, STEP_3)]
 
     assert [result.returncode for result in results] == [0] * 6, [r.stderr for r in results]
     assert list(scene.sandbox.org.clients) == [scene.env["CLIENT_ID"]]

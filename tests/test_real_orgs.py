@@ -406,7 +406,7 @@ def test_a_search_without_an_end_is_ended(
 
     result = scene.step_2()
 
-    assert (result.code, result.stdout, scene.changes()) == (4, "", [])
+    assert (result.returncode, result.stdout, scene.changes()) == (4, "", [])
     assert said in result.stderr.partition("the limits are")[2]
     if limit != "LONGEST_SEARCH":
         assert len(scene.sent()) <= 22
@@ -423,5 +423,5 @@ def test_a_long_search_says_how_far_it_is(
 
     result = scene.step_2("--dry-run")
 
-    assert result.code == 0, result.stderr
+    assert result.returncode == 0, result.stderr
     assert len([line for line in result.stderr.splitlines() if " pages read" in line]) == lines
