@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from pkj.proof import Prover
@@ -20,7 +19,6 @@ CENTURIES = 10**10
 """Seconds, some three hundred years."""
 
 
-@dataclass(frozen=True)
 class Token:
     """A token response (RFC 6749 section 5.1), and what its use takes.
 
@@ -28,10 +26,15 @@ class Token:
     it; `prover` makes the proofs that a DPoP-bound token needs.
     """
 
-    response: Mapping[str, Any] = field(repr=False)
-    received: int
-    clock_offset: float = 0
-    prover: Prover | None = None
+    def __init__(
+        self,
+        response: Mapping[str, Any],
+        received: int,
+        clock_offset: float = 0,
+        prover: Prover | None = None,
+    ) -> None:
+        self.response, self.received = response, received
+        self.clock_offset, self.prover = clock_offset, prover
 
     @property
     def value(self) -> str:

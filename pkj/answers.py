@@ -4,7 +4,6 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,16 +17,20 @@ DEEPEST = 50
 ends in a RecursionError before its reader does (seen with 3.12)."""
 
 
-@dataclass(frozen=True)
 class Answer:
-    """One whole answer. `headers` are looked up in any case; `content` is the body; `hide`
-    are the secrets of the request, which an answer may quote."""
+    """One whole response. `headers` are looked up in any case; `content` is the body; `hide`
+    are the secrets of the request, which a response may quote."""
 
-    url: str
-    status: int
-    headers: Mapping[str, str] = field(repr=False)
-    content: bytes = field(repr=False)
-    hide: tuple[str, ...] = field(default=(), repr=False)
+    def __init__(
+        self,
+        url: str,
+        status: int,
+        headers: Mapping[str, str],
+        content: bytes,
+        hide: tuple[str, ...] = (),
+    ) -> None:
+        self.url, self.status, self.headers = url, status, headers
+        self.content, self.hide = content, hide
 
     @property
     def limited_for(self) -> float | None:

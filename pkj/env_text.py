@@ -13,16 +13,13 @@ BARE = re.compile(r"[A-Za-z0-9._+/=:@%,-]*")
 
 # The parts of one binding as python-dotenv's parser delimits them (dotenv/parser.py);
 # a binding's text begins with whatever blank lines stand before it.
-BINDING = re.compile(
-    r"""(?P<lead>\s*(?:export[^\S\r\n]+)?)
+BINDING = r"""(?P<lead>\s*(?:export[^\S\r\n]+)?)
         (?:'[^']+'|[^=\#\s]+)[^\S\r\n]*
         (?:=[^\S\r\n]*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")(?P<near>[^\S\r\n]*\#[^\r\n]*)?
           |=(?P<unquoted>[^\r\n]*)
           |(?P<bare>\#[^\r\n]*)?
         )[^\S\r\n]*
-        (?P<end>\r\n|\n|\r|)\Z""",
-    re.VERBOSE | re.DOTALL,
-)
+        (?P<end>\r\n|\n|\r|)\Z"""
 
 COMMENT = re.compile(r"(?<![^\S\r\n])[^\S\r\n]+\#.*")
 """Behind a value without quotes; looked for once a run of blanks, not once a blank."""
@@ -94,7 +91,7 @@ def _unix(text: str) -> str:
 
 def _rewritten(binding: Binding, value: str | None, line_end: str) -> str:
     """The binding's text with another value; None takes the assignment out."""
-    match = BINDING.match(binding.original.string)
+    match = re.match(BINDING, binding.original.string, re.VERBOSE | re.DOTALL)
     assert match is not None, "BINDING follows python-dotenv's own grammar"
     apart = COMMENT.search(match["unquoted"] or "")
     comment = (apart[0] if apart else match["near"] or match["bare"] or "").strip()

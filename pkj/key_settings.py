@@ -1,7 +1,6 @@
 """The key as it stands in `.env`: four names that have to belong to one key."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -81,14 +80,14 @@ def save_public(env: Env, public: PublicKey, kid: str | None, out: Console) -> N
         env.save(changed, check=public.unchanged)
 
 
-@dataclass(frozen=True)
 class Unchanged:
     """Raises WrongHere when called with other values than these."""
 
-    read: Mapping[str, str | None] = field(repr=False)
+    def __init__(self, read: Mapping[str, str | None]) -> None:
+        self._read = read
 
     def __call__(self, stored: Mapping[str, str]) -> None:
-        if any((stored.get(name) or None) != value for name, value in self.read.items()):
+        if any((stored.get(name) or None) != value for name, value in self._read.items()):
             problem = "the key in .env was replaced while this ran; what belongs to it is not saved"
             raise WrongHere(problem, "run this again")
 

@@ -39,6 +39,8 @@ MANY = " ".join(f"okta.sample{n:02}.{right}" for n in range(85) for right in ("r
 """170 scopes, about as many as Okta has; the names are made up, and as long as real ones."""
 
 KEYS = """
+import gc
+gc.disable()
 import json, sys
 import dotenv.parser
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -51,10 +53,13 @@ with open(sys.argv[1]) as file, requests.Session() as session:
     for method, url, headers, body in json.load(file):
         session.request(method, url, headers=headers, data=body, timeout=30)
 """
+END = "\ngc.freeze()"
+"""The collector is off in the steps: with it, a plain process would be slower than they are."""
+
 FLOORS = {
-    STEP_1: f"{KEYS}rsa.generate_private_key(65537, 2048)",
-    STEP_2: f"{KEYS}{SEND}",
-    STEP_3: f"{KEYS}import jwt{SEND}",
+    STEP_1: f"{KEYS}rsa.generate_private_key(65537, 2048){END}",
+    STEP_2: f"{KEYS}{SEND}{END}",
+    STEP_3: f"{KEYS}import jwt{SEND}{END}",
 }
 
 Sent = list[tuple[str, str, dict[str, str], str]]

@@ -396,4 +396,4 @@ def test_an_interrupt_is_looked_after_before_anything_is_imported() -> None:
         check=True,
     )
 
-    assert set(result.stdout.split()) - {"__future__"} == {"pkj", "pkj.console"}
+    assert set(result.stdout.split()) - {"__future__", "gc"} == {"pkj", "pkj.console"}
