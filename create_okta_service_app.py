@@ -21,17 +21,12 @@ def add_options(parser: console.ArgumentParser) -> None:
 
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
-    from pkj import (
-        admin_roles,
-        app_choice,
-        app_dpop,
-        app_key,
-        dpop,
-        grants,
-        key_settings,
-        org_settings,
-        scopes,
-    )
+    from pkj import dpop, key_settings, org_settings, scopes
+    from pkj.app import dpop as app_dpop
+    from pkj.app import find as app_choice
+    from pkj.app import grants
+    from pkj.app import key as app_key
+    from pkj.app import roles as admin_roles
     from pkj.errors import gathered
 
     have = env.require("OKTA_URL", "API_KEY", "SCOPES", "MODULUS or PRIVATE_KEY")
@@ -61,7 +56,7 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
 def step(env: console.Env, options: console.Namespace, out: console.Console) -> None:
     from contextlib import nullcontext
 
-    from pkj import app_deletion
+    from pkj.app import delete as app_deletion
 
     out.dry_run = options.dry_run
     run = app_deletion.step if app_deletion.is_meant(options) else main

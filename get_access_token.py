@@ -20,10 +20,13 @@ def add_options(parser: console.ArgumentParser) -> None:
 
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
-    from pkj import api_check, dpop, key_settings, org_settings, request_target, scopes, service_app
-    from pkj.access_token import USELESS
-    from pkj.retries import FOR_A_TOKEN
-    from pkj.token_request import Client, TokenRequest
+    from pkj import dpop, key_settings, org_settings, scopes
+    from pkj.app import service_app
+    from pkj.okta.retries import FOR_A_TOKEN
+    from pkj.token import check as api_check
+    from pkj.token import target as request_target
+    from pkj.token.access_token import USELESS
+    from pkj.token.request import Client, TokenRequest
 
     request_target.check_usage(options.form, options.target, options.check)
     have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")

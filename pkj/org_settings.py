@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 from pkj import org_url
 from pkj.errors import WrongHere
-from pkj.okta import Org
-from pkj.retries import FOR_AN_APP
+from pkj.okta.org import Org
+from pkj.okta.retries import FOR_AN_APP
 
 
 def org(

@@ -21,7 +21,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
 from joserfc.jwk import RSAKey
 
-from pkj import app_choice, app_deletion, key_settings, keys, retries
+from pkj import key_settings, keys
+from pkj.app import delete as app_deletion
+from pkj.app import find as app_choice
+from pkj.okta import retries
 from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client

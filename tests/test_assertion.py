@@ -11,7 +11,8 @@ from joserfc import jws, jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import RSAKey
 
-from pkj import assertion, keys
+from pkj import keys
+from pkj.token import assertion
 
 CLIENT, AUDIENCE = "0oa1client", "https://acme.okta.com/oauth2/v1/token"
 NOW = 1_700_000_000

@@ -25,9 +25,9 @@ from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from pkj.errors import WrongUsage
-from pkj.request_target import check_url, check_usage
 from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
+from pkj.token.target import check_url, check_usage
 
 GET_USERS = ("-o", "header", "--for", "GET")
 

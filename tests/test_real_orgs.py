@@ -10,7 +10,10 @@ from conftest import STEP_2, STEP_3
 from scene import Scene
 from test_converge import GRANTED, assert_refused_untouched
 
-from pkj import app_choice, app_deletion, grants, okta
+from pkj.app import delete as app_deletion
+from pkj.app import find as app_choice
+from pkj.app import grants
+from pkj.okta import org as okta
 from pkj.sandbox.exchange import Answer, management_refusal
 from pkj.sandbox.faults import Fault, patch, reset_after
 from pkj.sandbox.wire import Action

@@ -13,7 +13,7 @@ import jwt
 import pytest
 from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run, clean_environment, command
 
-from pkj import app_choice
+from pkj.app import find as app_choice
 from pkj.sandbox import faults
 from pkj.sandbox.exchange import Answer, management_refusal, oauth_refusal
 from pkj.sandbox.faults import Fault, patch, reset_after, reset_before, truncate

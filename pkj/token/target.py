@@ -3,8 +3,9 @@
 import re
 from urllib.parse import urlsplit
 
-from pkj import okta, org_url
+from pkj import org_url
 from pkj.errors import WrongHere, WrongUsage
+from pkj.okta import org as okta
 
 
 def check_usage(form: str | None, target: list[str] | None, path: str | None) -> None:

@@ -1,6 +1,6 @@
 """What may come instead of an answer of Okta's, and what to do: README repeats this too."""
 
-from pkj.causes import SERVER_FAULT
+from pkj.okta.causes import SERVER_FAULT
 
 REDIRECT = "a redirect"
 EMPTY_403 = "an empty 403"

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
-from pkj import answers
-from pkj.answers import Answer
 from pkj.errors import LostAnswer
+from pkj.okta import answers
+from pkj.okta.answers import Answer
 
 PAUSES = (0.5, 1.5)
 """Seconds before the second and the third attempt, after a lost connection or a 5xx."""

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pkj import keys
-from pkj.answers import body_of, text_in
 from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
-from pkj.instead import CURES, OTHER_ANSWER
 from pkj.masking import shortened
-from pkj.okta import Org
+from pkj.okta.answers import body_of, text_in
+from pkj.okta.instead import CURES, OTHER_ANSWER
+from pkj.okta.org import Org
 
 PLAIN = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._~+/=-]{1,512}")
 """What a server sends is stored in `.env` only in this form: the file is sourced by shells."""

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pkj.answers import body_of
-from pkj.app_key import keys_of
+from pkj.app.key import keys_of
+from pkj.app.service_app import ServiceApp, keys_in
 from pkj.console import Console
 from pkj.errors import NoUsableAnswer, OktaRefused
-from pkj.instead import CURES, OTHER_ANSWER
 from pkj.masking import shortened
-from pkj.okta import Org
-from pkj.service_app import ServiceApp, keys_in
+from pkj.okta.answers import body_of
+from pkj.okta.instead import CURES, OTHER_ANSWER
+from pkj.okta.org import Org
 
 FLAG = "dpop_bound_access_tokens"
 ADMIN_BOX = "Applications > the app > General > Require Demonstrating Proof of Possession (DPoP)"

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import requests
 from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 
-from pkj import instead
 from pkj.errors import LostAnswer, NoUsableAnswer, PkjError, WrongHere
 from pkj.masking import shown
+from pkj.okta import instead
 
 FAILURES = (requests.RequestException, HTTPError, OSError, UnicodeError)
 """All that a request can fail with. requests lets some of what it calls through: OSError

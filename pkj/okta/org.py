@@ -9,11 +9,12 @@ from urllib.parse import urlsplit
 import requests
 
 import pkj
-from pkj import instead, unreachable
-from pkj.answers import Answer
-from pkj.deadline import NoThread, TookTooLong, within
 from pkj.errors import LostAnswer, NoUsableAnswer, WrongHere
-from pkj.retries import FOR_AN_APP, Patience
+from pkj.okta import failures as unreachable
+from pkj.okta import instead
+from pkj.okta.answers import Answer
+from pkj.okta.deadline import NoThread, TookTooLong, within
+from pkj.okta.retries import FOR_AN_APP, Patience
 
 Parts = Callable[[], Mapping[str, Any]]
 """What a request is made of besides its address, in requests' words; asked for each time."""

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from pkj import causes, clock, instead, masking
+from pkj import masking
 from pkj.errors import LostAnswer, NoUsableAnswer, OktaRefused
+from pkj.okta import causes, clock, instead
 
 Wanted = TypeVar("Wanted")
 

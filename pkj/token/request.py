@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pkj import assertion, clock
-from pkj.access_token import HEADER_TEXT, Token
-from pkj.answers import Answer, body_of, text_in
 from pkj.errors import NoUsableAnswer, OktaRefused
-from pkj.instead import CURES, OTHER_ANSWER
-from pkj.okta import Org
-from pkj.proof import Prover
+from pkj.okta import clock
+from pkj.okta.answers import Answer, body_of, text_in
+from pkj.okta.instead import CURES, OTHER_ANSWER
+from pkj.okta.org import Org
+from pkj.token import assertion
+from pkj.token.access_token import HEADER_TEXT, Token
+from pkj.token.proof import Prover
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 

@@ -4,14 +4,14 @@ import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from pkj.answers import body_of
+from pkj.app.service_app import ServiceApp
 from pkj.console import Console
 from pkj.errors import NoUsableAnswer, OktaRefused
-from pkj.instead import CURES, OTHER_ANSWER
 from pkj.masking import shortened
-from pkj.okta import Org
+from pkj.okta.answers import body_of
+from pkj.okta.instead import CURES, OTHER_ANSWER
+from pkj.okta.org import Org
 from pkj.org_url import OKTA_DOMAINS
-from pkj.service_app import ServiceApp
 
 Failure = OktaRefused | NoUsableAnswer
 

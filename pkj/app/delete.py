@@ -5,13 +5,15 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import NoReturn
 
-from pkj import app_key, key_settings, org_settings, service_app
-from pkj.answers import body_of, text_in
+from pkj import key_settings, org_settings
+from pkj.app import key as app_key
+from pkj.app import service_app
+from pkj.app.service_app import ServiceApp
 from pkj.console import Console
 from pkj.env import Env
 from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere, WrongUsage
-from pkj.okta import Org
-from pkj.service_app import ServiceApp
+from pkj.okta.answers import body_of, text_in
+from pkj.okta.org import Org
 
 LAG_PAUSES = (1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds between deletions that Okta refuses because the deactivation has not reached all of

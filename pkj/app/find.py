@@ -3,15 +3,15 @@
 import time
 from collections.abc import Iterator, Sequence
 
-from pkj import service_app
-from pkj.answers import body_of, text_in
-from pkj.app_key import CHOOSE, keys_of
+from pkj.app import service_app
+from pkj.app.key import CHOOSE, keys_of
+from pkj.app.service_app import ServiceApp, is_key, keys_in
 from pkj.console import Console
 from pkj.errors import LostAnswer, NoUsableAnswer, WrongHere
 from pkj.key_settings import PublicKey
-from pkj.okta import Org
+from pkj.okta.answers import body_of, text_in
+from pkj.okta.org import Org
 from pkj.options import APP_NAME
-from pkj.service_app import ServiceApp, is_key, keys_in
 
 SET_RIGHT = "set that right at Applications > the app"
 ACTIVATE = "activate it at Applications > the app"

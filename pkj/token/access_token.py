@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pkj.proof import Prover
+from pkj.token.proof import Prover
 
 HEADER_TEXT = re.compile(r"[!-~]+")
 """What an access token is made of (RFC 6749 appendix A.12)."""

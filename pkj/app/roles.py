@@ -3,13 +3,13 @@
 import re
 from collections.abc import Sequence
 
-from pkj.answers import Answer, body_of
+from pkj.app.service_app import ServiceApp
 from pkj.console import Console
 from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
-from pkj.instead import CURES, OTHER_ANSWER
 from pkj.masking import shortened
-from pkj.okta import Org
-from pkj.service_app import ServiceApp
+from pkj.okta.answers import Answer, body_of
+from pkj.okta.instead import CURES, OTHER_ANSWER
+from pkj.okta.org import Org
 
 NONE_YET = (
     "the app has no admin role, so Okta will answer 403 to API calls: put"

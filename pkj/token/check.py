@@ -4,12 +4,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from pkj import causes, masking
-from pkj.access_token import Token
-from pkj.answers import Answer
+from pkj import masking
 from pkj.console import Console
 from pkj.errors import NoUsableAnswer, OktaRefused
-from pkj.okta import Org
+from pkj.okta import causes
+from pkj.okta.answers import Answer
+from pkj.okta.org import Org
+from pkj.token.access_token import Token
 
 NONCE_WANTED = "use_dpop_nonce"
 NO_TOKEN = ("E0000004", "E0000005", "E0000011", "invalid_token")

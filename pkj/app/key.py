@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pkj import keys
-from pkj.answers import body_of
+from pkj.app.service_app import ServiceApp, is_key, storable
 from pkj.console import Console
 from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
-from pkj.instead import CURES, OTHER_ANSWER
 from pkj.key_settings import PublicKey
 from pkj.masking import shortened
-from pkj.okta import Org
-from pkj.service_app import ServiceApp, is_key, storable
+from pkj.okta.answers import body_of
+from pkj.okta.instead import CURES, OTHER_ANSWER
+from pkj.okta.org import Org
 
 WHERE = "Applications > the app > General > Public Keys"
 CHOOSE = "write CLIENT_ID= with the one that is yours into .env and run this again"

@@ -1,0 +1,1 @@
+"""The service app in Okta: find or register it, and keep it as `.env` describes it."""

@@ -1,0 +1,1 @@
+"""The access token: request it, show it, use it."""
