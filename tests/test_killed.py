@@ -235,7 +235,7 @@ def test_a_step_killed_at_one_of_ten_lines_leaves_a_whole_file(
 
 def test_step_2_killed_between_two_requests_leaves_a_whole_file(step_2: Scene, run: Run) -> None:
     # Lines of the module through which every request goes.
-    at_points(step_2, run, "step_2", ("line", "okta.py"), spread(6))
+    at_points(step_2, run, "step_2", ("line", "okta/org.py"), spread(6))
 
 
 @pytest.mark.parametrize("where", SCENES)
@@ -259,7 +259,7 @@ def test_a_step_killed_at_one_of_hundreds_of_points_leaves_a_whole_file(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "module"),
-    [*((w, m) for w in SCENES for m in ("env_file.py", "/pkj/env.py")), ("step_2", "okta.py")],
+    [*((w, m) for w in SCENES for m in ("env_file.py", "/pkj/env.py")), ("step_2", "okta/org.py")],
 )
 def test_an_interrupt_at_one_of_ten_points_leaves_a_whole_file(
     where: str, module: str, run: Run, request: pytest.FixtureRequest
