@@ -59,9 +59,13 @@ def step(env: console.Env, options: console.Namespace, out: console.Console) -> 
     from pkj.app import delete as app_deletion
 
     out.dry_run = options.dry_run
-    run = app_deletion.step if app_deletion.is_meant(options) else main
+    act = app_deletion.step if app_deletion.is_meant(options) else main
+    if options.rotate_key or options.retire_old_keys:
+        from pkj.app import retire, rotate
+
+        act = rotate.step if options.rotate_key else retire.step
     with nullcontext() if options.dry_run else env.locked():
-        run(env, options, out)
+        act(env, options, out)
 
 
 if __name__ == "__main__":

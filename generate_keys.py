@@ -13,24 +13,44 @@ from pkj import console
 
 def add_options(parser: console.ArgumentParser) -> None:
     sizes = (2048, 3072, 4096)
-    parser.add_argument("--bits", type=int, choices=sizes, default=2048, help="key size (2048)")
+    parser.add_argument("--bits", type=int, choices=sizes, help="key size (2048)")
     parser.add_argument(
         "--force",
         action="store_true",
         help="replace an existing key; the file is first backed up to .env.previous",
+    )
+    parser.add_argument(
+        "--print-jwk", action="store_true", help="only print the public key, as a JWK"
     )
 
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
     from pkj import key_settings, keys
 
+    if options.print_jwk:
+        print_jwk(env, options, out)
+        return
     with env.locked():
         if not options.force:
             key_settings.refuse_to_replace(env)
-        new = key_settings.of_new_key(keys.generate(options.bits))
+        new = key_settings.of_new_key(keys.generate(options.bits or 2048))
         env.save(new, keep_copy=options.force)
 
     out.say(f"{console.HEADING} Keys generated and added to .env file.")
+
+
+def print_jwk(env: console.Env, options: console.Namespace, out: console.Console) -> None:
+    """Print the public key in the form that Okta's Admin Console takes."""
+    import json
+
+    from pkj import key_settings, keys
+    from pkj.errors import WrongUsage
+
+    if options.force or options.bits:
+        raise WrongUsage("--print-jwk makes no key: it goes with neither --force nor --bits")
+    env.require("PRIVATE_KEY or MODULUS")
+    public = key_settings.public_key(env)
+    out.emit(json.dumps(keys.jwk(public.modulus, public.kid), indent=2))
 
 
 if __name__ == "__main__":

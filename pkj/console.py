@@ -79,7 +79,7 @@ class Console:
         self._write(sys.stderr, self._safe(text))
 
     def emit(self, text: str) -> None:
-        """The token, which step 3 is for: the one secret that goes out, and only to stdout."""
+        """A result exactly as it is, to stdout: a token, the one secret that goes out, or a JWK."""
         self._write(sys.stdout, text)
 
     def complain(self, error: PkjError, origin: str = "") -> None:

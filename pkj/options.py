@@ -36,8 +36,20 @@ def add_app_options(parser: ArgumentParser) -> None:
     what = f"what a new app is called ({APP_NAME})"
     parser.add_argument("--name", type=_app_name, help=what)
     parser.add_argument("--dry-run", action="store_true", help="only say what would be changed")
-    parser.add_argument("--delete", action="store_true", help="delete the app, clear CLIENT_ID")
-    parser.add_argument("--yes", action="store_true", help="with --delete: do not ask")
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument("--delete", action="store_true", help="delete the app, clear CLIENT_ID")
+    instead.add_argument(
+        "--rotate-key",
+        action="store_true",
+        help="replace the key in .env by a new one; Okta goes on trusting the old one",
+    )
+    instead.add_argument(
+        "--retire-old-keys",
+        action="store_true",
+        help="delete the signing keys of the app, except the one in use",
+    )
+    what = "with --delete or --retire-old-keys: do not ask"
+    parser.add_argument("--yes", action="store_true", help=what)
 
 
 def add_token_options(parser: ArgumentParser) -> None:

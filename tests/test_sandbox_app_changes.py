@@ -88,8 +88,9 @@ def test_keys_elsewhere_cannot_be_added_to(org: Org) -> None:
 
 
 def test_a_key_goes_only_after_it_was_switched_off(org: Org) -> None:
-    app = app_with(org, keys=[jwk_of(rsa_key(), kid="one"), SECOND])
-    first, second = (f"/credentials/jwks/{key['id']}" for key in app.keys)
+    encryption = jwk_of(rsa_key("third"), kid="three", use="enc")
+    app = app_with(org, keys=[jwk_of(rsa_key(), kid="one"), SECOND, encryption])
+    first, second, _ = (f"/credentials/jwks/{key['id']}" for key in app.keys)
     refused = call(org, "DELETE", at(app, first))
     assert reason(refused).endswith("An active key can't be deleted.")
     assert call(org, "POST", at(app, first + "/lifecycle/deactivate")).status == 200
@@ -98,7 +99,7 @@ def test_a_key_goes_only_after_it_was_switched_off(org: Org) -> None:
     assert call(org, "POST", at(app, first + "/lifecycle/activate")).status == 200
     assert call(org, "POST", at(app, second + "/lifecycle/deactivate")).status == 200
     assert call(org, "DELETE", at(app, second)).status == 204
-    assert [key["kid"] for key in app.keys] == ["one"]
+    assert [key["kid"] for key in app.keys] == ["one", "three"]
     assert call(org, "DELETE", at(app, second)).status == 404
 
 

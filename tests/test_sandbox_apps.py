@@ -326,6 +326,15 @@ SUPER_ONLY = [
     pytest.param(
         "role", "POST", "/api/v1/apps/ID/credentials/jwks", SECOND, id="add-key-after-role"
     ),
+    *(
+        pytest.param(has, method, f"/api/v1/apps/ID/credentials/jwks/KEY{rest}", None)
+        for has in ("grant", "role")
+        for method, rest in (
+            ("POST", "/lifecycle/deactivate"),
+            ("POST", "/lifecycle/activate"),
+            ("DELETE", ""),
+        )
+    ),
     pytest.param(
         "role", "POST", "/api/v1/apps/ID/lifecycle/deactivate", None, id="deactivate-after-role"
     ),
@@ -349,7 +358,7 @@ def test_an_app_admin_may_not_do_what_a_super_admin_may(
     app = app_with(org, *(["okta.users.read"] if has == "grant" else []))
     if has == "role":
         call(org, "POST", f"{CLIENTS}/{app.id}/roles", {"type": "REPORT_ADMIN"})
-    path = path.replace("ID", app.id)
+    path = path.replace("ID", app.id).replace("KEY", app.keys[0]["id"])
     answer = call(org, method, path, body, api_key="app-admin")
     assert (answer.status, code(answer)) == (403, "E0000006")
     assert reason(answer) == "You do not have permission to perform the requested action"

@@ -23,9 +23,9 @@ STILL_ACTIVE = "E0000056"
 
 
 def is_meant(options: Namespace) -> bool:
-    """Whether the app is to be deleted. Raises WrongUsage for --yes without --delete."""
-    if options.yes and not options.delete:
-        raise WrongUsage("--yes goes with --delete")
+    """Whether the app is to be deleted. Raises WrongUsage for --yes where nothing is asked."""
+    if options.yes and not options.delete and not options.retire_old_keys:
+        raise WrongUsage("--yes goes with --delete or --retire-old-keys")
     return bool(options.delete)
 
 

@@ -37,7 +37,7 @@ def converge(org: Org, app: ServiceApp, public: PublicKey, out: Console) -> str 
     if others := names_of_others(held, public.modulus):
         out.note(f"the app trusts other keys too: {others}; remove one that leaked at {WHERE}")
     if not ours:
-        return _add(org, app, public, held, out)
+        return add(org, app, public, held, out)
     active = [key for key in ours if key.get("status", "ACTIVE") == "ACTIVE"]
     if not active:
         problem = f"the key in .env is INACTIVE at the app {app.id}"
@@ -73,7 +73,11 @@ def names_of_others(held: Sequence[Key], modulus: int) -> str:
     return ", ".join(shortened(str(kid), 100) if kid else "one without a key ID" for kid in others)
 
 
-def _add(org: Org, app: ServiceApp, public: PublicKey, held: Sequence[Key], out: Console) -> str:
+def add(org: Org, app: ServiceApp, public: PublicKey, held: Sequence[Key], out: Console) -> str:
+    """Add our key beside those that the app holds, and return its kid, its thumbprint.
+
+    Raises OktaRefused, NoUsableAnswer.
+    """
     kid = keys.thumbprint(public.modulus)
     if any(not key.get("kid") for key in held):
         problem = f"the app {app.id} has a key without a key ID, beside which Okta takes no other"

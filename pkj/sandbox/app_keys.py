@@ -32,10 +32,15 @@ def activate(org: OrgState, call: Call) -> Answer:
 
 
 def deactivate(org: OrgState, call: Call) -> Answer:
-    """POST: 200; the only active key of an app that signs assertions has to stay active."""
+    """POST: 200; the only active key of an app that signs assertions has to stay active.
+
+    A key for encryption does not stand in for it.
+    """
     client, key = _key_to_change(org, call)
-    others = any(other["status"] == "ACTIVE" for other in client.keys if other is not key)
-    if not others and client.metadata["token_endpoint_auth_method"] == PRIVATE_KEY_JWT:
+    active = [other for other in client.keys if other["status"] == "ACTIVE"]
+    signing = [other for other in active if other["use"] != "enc"]
+    method = client.metadata["token_endpoint_auth_method"]
+    if signing == [key] and method == PRIVATE_KEY_JWT:
         raise key_refusal("The only active key of the app can't be deactivated.")
     key["status"] = "INACTIVE"
     return Answer(200, key)
