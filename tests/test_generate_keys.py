@@ -1,10 +1,11 @@
 """Step 1: four values that belong to one key, and a key that is never replaced unasked."""
 
+import json
 import stat
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, STEP_1, STEP_3, EnvFile, Run
+from conftest import ROOT, STEP_1, STEP_3, EnvFile, Run, public_jwk
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from joserfc.jwk import RSAKey
@@ -185,3 +186,37 @@ def test_force_has_nothing_to_keep_where_there_is_no_file(run: Run, tmp_path: Pa
 
     assert (result.returncode, result.stderr) == (0, "")
     assert [path.name for path in tmp_path.iterdir()] == ["prod.env"]
+
+
+@pytest.mark.parametrize("source", ["PRIVATE_KEY", "MODULUS", "environment"])
+def test_print_jwk_prints_the_public_key_alone_and_changes_nothing(
+    source: str,
+    env_with_key: EnvFile,
+    run: Run,
+    key: rsa.RSAPrivateKey,
+    other_key: rsa.RSAPrivateKey,
+) -> None:
+    given = {"PRIVATE_KEY": env_with_key["PRIVATE_KEY"] or ""}
+    for name in {"PRIVATE_KEY", "MODULUS", "PUBLIC_KEY", "KEY_ID"} - {source}:
+        env_with_key.write(**{name: ""})
+    before = env_with_key.path.read_bytes()
+
+    result = run(STEP_1, "--print-jwk", env=given if source == "environment" else {})
+
+    assert (result.returncode, result.stderr) == (0, "")
+    jwk = json.loads(result.stdout)
+    assert result.stdout == json.dumps(jwk, indent=2) + "\n"
+    assert jwk == public_jwk(key) | {"use": "sig", "alg": "RS256"} != public_jwk(other_key)
+    assert env_with_key.path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [("", 1), ("--force", 2), ("--bits 2048", 2)],
+    ids=["no-key", "force", "bits"],
+)
+def test_print_jwk_makes_no_key(options: str, code: int, env: EnvFile, run: Run) -> None:
+    before = env.path.read_bytes()
+    result = run(STEP_1, "--print-jwk", *options.split())
+    assert (result.returncode, result.stdout) == (code, "")
+    assert env.path.read_bytes() == before

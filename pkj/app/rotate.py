@@ -45,8 +45,9 @@ MOST_KEYS = 50
 def step(env: Env, options: Namespace, out: Console) -> None:
     """Replace the key in `.env` by a new one of the same size; the old one stays trusted.
 
-    Whatever is raised (WrongHere, OktaRefused, NoUsableAnswer, KeyboardInterrupt) leaves
-    `.env` as it was, and the key that was added is removed again if possible.
+    What fails or is interrupted before the new key is saved leaves `.env` as it was, and the
+    key that was added is removed again if possible. Raises WrongHere, OktaRefused,
+    NoUsableAnswer.
     """
     _refuse_environment(env)
     have = required(env)
