@@ -47,7 +47,7 @@ def print_jwk(env: console.Env, options: console.Namespace, out: console.Console
     from pkj.errors import WrongUsage
 
     if options.force or options.bits:
-        raise WrongUsage("--print-jwk makes no key: it goes with neither --force nor --bits")
+        raise WrongUsage("--print-jwk cannot be combined with --force or --bits")
     env.require("PRIVATE_KEY or MODULUS")
     public = key_settings.public_key(env)
     out.emit(json.dumps(keys.jwk(public.modulus, public.kid), indent=2))

@@ -224,7 +224,7 @@ def test_a_new_key_is_saved_as_soon_as_okta_trusts_it_and_not_before(life: Life)
     life.app.grants.clear()
     ended = life.ran(STEP_2, "--rotate-key")
     assert ended.code == 0, ended.stderr
-    assert "accepted the new key, but grants no token" in ended.stderr
+    assert "accepted the new key but issued no token" in ended.stderr
     assert life.kids()[-1] == life.env["KEY_ID"]
 
 

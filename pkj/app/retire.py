@@ -28,7 +28,7 @@ def step(env: Env, options: Namespace, out: Console) -> None:
     is left after any of them is for the next run.
     """
     if not options.yes and not options.dry_run and not out.can_ask():
-        raise WrongUsage("--retire-old-keys asks at a terminal, and there is none", "add --yes")
+        raise WrongUsage("--retire-old-keys needs a terminal to ask for confirmation", "add --yes")
     have = required(env)
     wanted, bound = scopes.read(have["SCOPES"]), dpop.read(env.get("DPOP"))
     public, unchanged = key_settings.public_key(env), unless_changed(env)

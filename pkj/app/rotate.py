@@ -78,7 +78,7 @@ def step(env: Env, options: Namespace, out: Console) -> None:
 
     out.heading("Key rotated:")
     out.say(kid)
-    out.note(f"the old key {old} is still trusted; when nothing uses it any more, run {RETIRE}")
+    out.note(f"the old key {old} is still trusted; once nothing uses it, run {RETIRE}")
 
 
 def _refuse_environment(env: Env) -> None:
@@ -98,7 +98,7 @@ def _add(org: Org, app: ServiceApp, new: PublicKey, held: list[app_key.Key], out
     except OktaRefused as refusal:
         explain(refusal)
         if len(held) >= MOST_KEYS:
-            refusal.hint = f"an app can have {MOST_KEYS} keys: run {RETIRE} first"
+            refusal.hint = f"run {RETIRE} first: an app can have {MOST_KEYS} keys"
         raise
 
 
@@ -110,7 +110,7 @@ def _prove(request: TokenRequest, out: Console) -> None:
             request.send()
         except OktaRefused as refusal:
             if refusal.code in ABOUT_SCOPES:
-                out.note(f"Okta accepted the new key, but grants no token: {refusal}")
+                out.note(f"Okta accepted the new key but issued no token: {refusal}")
                 return
             if not any(text in refusal.summary for text in NOT_TRUSTED):
                 raise

@@ -15,8 +15,8 @@ from pkj.okta.org import Org
 STEP_2 = "python create_okta_service_app.py"
 RETIRE = f"`{STEP_2} --retire-old-keys`"
 SUPER_ADMIN = (
-    "only a Super Admin may change the keys of an app that has scopes or an admin role:"
-    " put a Super Admin's API token in API_KEY and run this again"
+    "put a Super Admin's API token in API_KEY and run this again: only a Super Admin may change"
+    " the keys of an app that has scopes or an admin role"
 )
 
 
@@ -42,7 +42,7 @@ def app_in_use(org: Org, client_id: str, modulus: int) -> tuple[ServiceApp, list
     if not any(is_key(key, modulus) and is_active(key) for key in held):
         reason = reason or "does not trust the key in .env"
     if app is None or reason:
-        problem = f"the app {client_id} of CLIENT_ID {reason}; nothing was changed"
+        problem = f"app {client_id} (CLIENT_ID) {reason}; nothing was changed"
         hint = f"run `{STEP_2}` first: it adds the key, or says what else to do"
         raise WrongHere(problem, hint, setting="CLIENT_ID")
     return app, held
@@ -102,7 +102,7 @@ def unless_changed(env: Env) -> Callable[[Mapping[str, str]], None]:
         if any((stored.get(name) or None) != value for name, value in read.items()):
             problem = f"the key or the app in {env.path} was changed while this ran"
             raise WrongHere(
-                f"{problem}; it is left as it is now",
+                f"{problem}; the newer value was kept",
                 "another run may have done the same: run this again if needed",
             )
 
