@@ -32,7 +32,7 @@ def old(life: Life, other_key: rsa.RSAPrivateKey) -> list[str]:
 
 def test_every_other_signing_key_is_deleted_after_a_proof(life: Life, old: list[str]) -> None:
     ended = life.ran(STEP_2, RETIRE, "--yes")
-    assert (ended.code, ended.stdout) == (0, RETIRED), ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, RETIRED), ended.stderr
     assert (life.changes(), len(life.sandbox.seen)) == (old, len(REQUESTS))
     assert life.kids() == [life.env["KEY_ID"], "encrypts"]
     life.fails(0, "nothing to retire", f"{RETIRE} --yes")
@@ -49,13 +49,13 @@ def test_a_retirement_stopped_at_any_request_can_be_run_again(
     action, times, code = FAULTS[fault]
     life.sandbox.faults.add(Fault("", action, skip=number, times=None if for_ever else times))
     ended = life.ran(STEP_2, RETIRE, "--yes")
-    assert ended.code == code, ended.stderr
+    assert ended.returncode == code, ended.stderr
     assert number > ADD or life.kids()[1:] == ["active", "inactive", "encrypts"]
     forbidden = fault == "refused" and number > ADD
     assert ("only a Super Admin may change" in ended.stderr) == forbidden
     life.sandbox.faults.clear()
-    assert life.ran(STEP_3).code == 0
-    assert life.ran(STEP_2, RETIRE, "--yes").code == 0
+    assert life.ran(STEP_3).returncode == 0
+    assert life.ran(STEP_2, RETIRE, "--yes").returncode == 0
     assert life.kids() == [life.env["KEY_ID"], "encrypts"]
 
 
@@ -63,7 +63,7 @@ def test_a_key_that_is_gone_already_counts_as_deleted(life: Life, old: list[str]
     for number in (1, 3):
         life.refuses(old[number], GONE)
     ended = life.ran(STEP_2, RETIRE, "--yes")
-    assert (ended.code, ended.stdout) == (0, RETIRED), ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, RETIRED), ended.stderr
 
 
 @pytest.mark.parametrize("why", ["refused", "not-granted", "wrong-kid"])
@@ -89,7 +89,7 @@ def test_an_env_file_that_changes_meanwhile_retires_nothing(
 
     life.sandbox.faults.add(Fault(TOKEN, patch(replace)))
     ended = life.ran(STEP_2, RETIRE, "--yes")
-    assert (ended.code, ended.stdout, life.changes()) == (1, "", [TOKEN])
+    assert (ended.returncode, ended.stdout, life.changes()) == (1, "", [TOKEN])
 
 
 @pytest.mark.parametrize(("in_file", "code", "left"), [(True, 1, 4), (False, 0, 2)])
@@ -106,7 +106,7 @@ def test_a_key_of_the_environment_does_not_retire_the_one_in_the_file(
     ended = life.ran(
         STEP_2, RETIRE, "--yes", PRIVATE_KEY=keys.private_pem(key), KEY_ID=life.kids()[0]
     )
-    assert (ended.code, len(life.kids())) == (code, left), ended.stderr
+    assert (ended.returncode, len(life.kids())) == (code, left), ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_without_a_terminal_nothing_is_sent_and_a_dry_run_names_the_keys(life: L
     ended = life.ran(STEP_2, RETIRE, "--dry-run")
     would = "would delete the key {} of the app {}\n".format
     named = "".join(would(kid, life.app.id) for kid in ("active", "inactive"))
-    assert (ended.code, ended.stdout, life.changes()) == (0, named, []), ended.stderr
+    assert (ended.returncode, ended.stdout, life.changes()) == (0, named, []), ended.stderr

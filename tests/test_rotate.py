@@ -12,9 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import STEP_2, STEP_3, EnvFile, Run, clean_environment, command, plant, public_jwk
+from conftest import (
+    STEP_2,
+    STEP_3,
+    EnvFile,
+    Run,
+    clean_environment,
+    command,
+    plant,
+    public_jwk,
+    run_here,
+    trusting,
+    with_env_file,
+)
 from cryptography.hazmat.primitives.asymmetric import rsa
-from test_local_input import Ended, ran
 
 from pkj import key_settings, keys
 from pkj.app import rotate
@@ -41,9 +52,12 @@ class Life:
     app: Client
     sandbox: Sandbox
 
-    def ran(self, script: str, *options: str, name: str = ".env", **environ: str) -> Ended:
-        trusted = {"REQUESTS_CA_BUNDLE": str(self.sandbox.ca_file), "NO_PROXY": "127.0.0.1"}
-        return ran(script, self.env.path.with_name(name), *options, **trusted | environ)
+    def ran(
+        self, script: str, *options: str, name: str = ".env", **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        told = with_env_file(self.env.path.with_name(name), *options)
+        environment = trusting(self.sandbox, environ)
+        return run_here(script, *told, environment=environment, folder=self.env.path.parent)
 
     def kids(self) -> list[str]:
         return [key["kid"] for key in self.app.keys]
@@ -59,19 +73,22 @@ class Life:
         """The rotation ends with this code, `.env` stays, and no key is added or removed."""
         before, kids = self.env.path.read_bytes(), self.kids()
         ended = self.ran(STEP_2, *option.split())
-        assert (ended.code, ended.stdout) == (code, ""), ended.stderr
+        assert (ended.returncode, ended.stdout) == (code, ""), ended.stderr
         assert said in ended.stderr
         assert (self.env.path.read_bytes(), self.kids()) == (before, kids)
 
     def goes_on(self) -> None:
         """The token still comes, the next rotation succeeds, and retiring leaves one key."""
         self.sandbox.faults.clear()
-        assert self.ran(STEP_3).code == 0
+        assert self.ran(STEP_3).returncode == 0
         known = self.env["KEY_ID"]
-        assert self.ran(STEP_2, "--rotate-key").code == 0
+        assert self.ran(STEP_2, "--rotate-key").returncode == 0
         assert {known, self.env["KEY_ID"]} <= set(self.kids())
-        assert [self.ran(STEP_3, name=name).code for name in (".env", ".env.previous")] == [0, 0]
-        assert self.ran(STEP_2, "--retire-old-keys", "--yes").code == 0
+        assert [self.ran(STEP_3, name=name).returncode for name in (".env", ".env.previous")] == [
+            0,
+            0,
+        ]
+        assert self.ran(STEP_2, "--retire-old-keys", "--yes").returncode == 0
         assert self.kids() == [self.env["KEY_ID"]] != [known]
 
 
@@ -98,7 +115,7 @@ def test_rotation_saves_a_proven_key_and_leaves_the_old_one_trusted(
     ended = life.ran(STEP_2, "--rotate-key")
 
     new = life.env["KEY_ID"] or ""
-    assert (ended.code, ended.stdout) == (0, ROTATED.format(kid=new)), ended.stderr
+    assert (ended.returncode, ended.stdout) == (0, ROTATED.format(kid=new)), ended.stderr
     assert life.kids() == [*old, new]
     assert keys.load_private(life.env["PRIVATE_KEY"] or "").key_size == bits
     assert f"the old key {old[0]} is still trusted" in ended.stderr
@@ -145,10 +162,10 @@ def test_a_rotation_stopped_at_any_request_changes_nothing(
     action, times, code = FAULTS[fault]
     life.sandbox.faults.add(Fault("", action, skip=number, times=None if for_ever else times))
     if (number, fault, for_ever) == (ADD, "lost-after", False):
-        assert life.ran(STEP_2, "--rotate-key").code == 0  # looked up, and found
+        assert life.ran(STEP_2, "--rotate-key").returncode == 0  # looked up, and found
     elif number >= ADD and for_ever and (number, fault) != (ADD, "refused"):
         ended, before = life.ran(STEP_2, "--rotate-key"), life.env.path.read_bytes()
-        assert (ended.code, life.env.path.read_bytes()) == (code, before)
+        assert (ended.returncode, life.env.path.read_bytes()) == (code, before)
         assert f"may still be at the app {life.app.id}" in ended.stderr
         assert all(f"the key {kid} may" in ended.stderr for kid in life.kids()[1:])
         assert "--retire-old-keys" in ended.stderr
@@ -210,7 +227,7 @@ def test_an_interrupt_while_saving_leaves_a_key_that_works(
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", interrupted)
-        assert life.ran(STEP_2, "--rotate-key").code == 130
+        assert life.ran(STEP_2, "--rotate-key").returncode == 130
     assert life.kids()[-1] == life.env["KEY_ID"]
     assert len(life.kids()) == (2 if (number, done) == (3, True) else 1)
     life.goes_on()
@@ -220,10 +237,10 @@ def test_a_new_key_is_saved_as_soon_as_okta_trusts_it_and_not_before(life: Life)
     life.refuses(TOKEN, UNKNOWN_KID, times=4)
     life.fails(3, "run this again in a few minutes")
     life.refuses(TOKEN, UNKNOWN_KID, times=3)
-    assert life.ran(STEP_2, "--rotate-key").code == 0
+    assert life.ran(STEP_2, "--rotate-key").returncode == 0
     life.app.grants.clear()
     ended = life.ran(STEP_2, "--rotate-key")
-    assert ended.code == 0, ended.stderr
+    assert ended.returncode == 0, ended.stderr
     assert "accepted the new key but issued no token" in ended.stderr
     assert life.kids()[-1] == life.env["KEY_ID"]
 
@@ -236,13 +253,13 @@ def test_a_key_that_was_replaced_meanwhile_stays(life: Life, other_key: rsa.RSAP
 
     life.sandbox.faults.add(Fault(TOKEN, patch(replace)))
     ended = life.ran(STEP_2, "--rotate-key")
-    assert (ended.code, ended.stdout) == (1, "")
+    assert (ended.returncode, ended.stdout) == (1, "")
     assert "was changed while this ran" in ended.stderr
     assert (len(life.kids()), life.kids()[-1]) == (2, life.env["KEY_ID"])
     life.goes_on()
 
 
-def test_two_rotations_at_once_leave_a_key_that_works(life: Life, run: Run) -> None:
+def test_two_rotations_at_once_leave_a_key_that_works(life: Life, process: Run) -> None:
     both = threading.Barrier(2)
 
     def together(answer: Answer) -> Answer:
@@ -252,7 +269,7 @@ def test_two_rotations_at_once_leave_a_key_that_works(life: Life, run: Run) -> N
 
     life.sandbox.faults.add(Fault(TOKEN, patch(together), times=None))
     with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda _: run(STEP_2, "--rotate-key"), range(2)))
+        results = list(pool.map(lambda _: process(STEP_2, "--rotate-key"), range(2)))
     codes = sorted(result.returncode for result in results)
     assert codes in ([0, 1], [0, 0]), [result.stderr for result in results]
     assert len(life.kids()) == 1 + codes.count(0)
@@ -281,7 +298,7 @@ def test_an_app_that_is_not_ours_stays_as_it_is(said: str, option: str, life: Li
 @pytest.mark.parametrize("name", ["PRIVATE_KEY", "MODULUS", "KEY_ID"])
 def test_a_key_from_the_environment_is_not_rotated(name: str, life: Life) -> None:
     ended = life.ran(STEP_2, "--rotate-key", **{name: life.env[name] or ""})
-    assert (ended.code, ended.stdout, life.sandbox.connections) == (1, "", 0)
+    assert (ended.returncode, ended.stdout, life.sandbox.connections) == (1, "", 0)
     assert f"{name} set in the environment" in ended.stderr
 
 
@@ -301,7 +318,7 @@ def test_what_okta_refuses_comes_with_a_hint(
 def test_a_dry_run_says_what_a_rotation_would_do(life: Life) -> None:
     before = life.env.path.stat()
     ended = life.ran(STEP_2, "--rotate-key", "--dry-run")
-    assert (ended.code, life.changes(), life.env.path.stat()) == (0, [], before), ended.stderr
+    assert (ended.returncode, life.changes(), life.env.path.stat()) == (0, [], before), ended.stderr
     add, save = ended.stdout.splitlines()
     assert add.startswith(f"would add a new key of 2048 bits to the app {life.app.id}")
     assert save.startswith(f"would save it in {life.env.path}")

@@ -130,7 +130,7 @@ def _undo(
 ) -> None:
     """Remove the key from the app again, unless it is in `.env` after all."""
     try:
-        if stored_now(env).get("PRIVATE_KEY") == values["PRIVATE_KEY"]:
+        if stored_now(env)["PRIVATE_KEY"] == values["PRIVATE_KEY"]:
             out.note(f"the new key {new.kid} is in {env.path}, and Okta trusts it")
             return
         out.note(f"making sure that the new key {new.kid} does not stay at the app {app.id}")

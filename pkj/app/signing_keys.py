@@ -13,6 +13,9 @@ from pkj.okta.answers import body_of, text_in
 from pkj.okta.org import Org
 
 STEP_2 = "python create_okta_service_app.py"
+NAMES = ("PRIVATE_KEY", "MODULUS", "CLIENT_ID")
+"""What must be the same at the end of a run as at its beginning."""
+
 RETIRE = f"`{STEP_2} --retire-old-keys`"
 SUPER_ADMIN = (
     "put a Super Admin's API token in API_KEY and run this again: only a Super Admin may change"
@@ -89,14 +92,15 @@ def explain(refusal: OktaRefused) -> None:
         refusal.hint = SUPER_ADMIN
 
 
-def stored_now(env: Env) -> Mapping[str, str]:
-    """Return what the file holds at this moment. Raises WrongHere."""
-    return Env(env.path, {}, lambda _: None).all_stored()
+def stored_now(env: Env) -> dict[str, str]:
+    """Return the key and the app that the file names at this moment. Raises WrongHere."""
+    fresh = Env(env.path, {}, lambda _: None)
+    return {name: fresh.stored(name) or "" for name in NAMES}
 
 
 def unless_changed(env: Env) -> Callable[[Mapping[str, str]], None]:
     """Return a `check` for `Env.save`: raises WrongHere if the key or the app is another now."""
-    read = {name: env.stored(name) for name in ("PRIVATE_KEY", "MODULUS", "CLIENT_ID")}
+    read = {name: env.stored(name) for name in NAMES}
 
     def check(stored: Mapping[str, str]) -> None:
         if any((stored.get(name) or None) != value for name, value in read.items()):
