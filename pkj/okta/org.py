@@ -1,7 +1,6 @@
 """The org: the one door through which requests go to Okta and answers come back."""
 
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -199,6 +198,17 @@ def _secrets_in(parts: Mapping[str, Any]) -> tuple[str, ...]:
     return (*headers, *filter(None, [parts.get("data", {}).get("client_assertion")]))
 
 
+class _Adapter(requests.adapters.HTTPAdapter):
+    """Drops every cookie unread: Okta's API needs none, and http.cookiejar warns, with a
+    traceback, about each one that it cannot parse."""
+
+    def build_response(self, req: requests.PreparedRequest, resp: Any) -> requests.Response:
+        # requests.cookies.extract_cookies_to_jar reads them from the same attribute.
+        if original := getattr(resp, "_original_response", None):
+            del original.msg["Set-Cookie"]
+        return super().build_response(req, resp)
+
+
 class _Session(requests.Session):
     """Never asks where a redirect leads: requests would parse it even where none is followed,
     and fail with whatever that raises."""
@@ -206,8 +216,7 @@ class _Session(requests.Session):
     def __init__(self) -> None:
         super().__init__()
         self.auth = _as_it_is
-        # Of a cookie that it cannot read, http.cookiejar warns with a traceback; none is used.
-        warnings.filterwarnings("ignore", module=r"http\.cookiejar")
+        self.mount("https://", _Adapter())
         self.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
         self.headers["User-Agent"] = USER_AGENT
 
