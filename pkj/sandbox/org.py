@@ -17,7 +17,8 @@ It refuses what Okta is documented to refuse, in Okta's words. Where it is known
 - Any role counts as big enough for `/api/v1/users`. Custom roles and role targets do not exist.
 - PUT of a client, single grants and single roles cannot be read or deleted by id.
 - Grants end with their app; at Okta they hang off the client id.
-- DPoP nonces do not age: see `new_nonce` and `forget_nonces`. Resources never ask for one.
+- DPoP nonces do not age: see `new_nonce` and `forget_nonces`. The API asks for one only
+  if `api_nonces` holds any.
 - A used-up jti of an assertion or a proof is remembered for as long as the org lives.
 """
 
@@ -51,6 +52,8 @@ class Org(OrgState):
             # A copy: another thread may change the app before this answer is sent.
             answer.body = copy.deepcopy(answer.body)
             answer.headers["x-okta-request-id"] = secrets.token_hex(16)
+            if self.api_nonces and request.path.startswith("/api/v1/"):
+                answer.headers["dpop-nonce"] = self.api_nonces[-1]  # RFC 9449 section 8.2
             if request.path.startswith(COUNTED):
                 answer.headers |= {"cache-control": "no-cache, no-store"} | self._rate_headers()
         return answer

@@ -16,6 +16,7 @@ ENOUGH_SCOPES = {NEEDED_SCOPE, "okta.users.manage"}
 BAD_TOKEN = "The access token is invalid."  # noqa: S105 - a message
 TOO_FEW_SCOPES = "The access token provided does not contain the required scopes."
 NOT_DPOP_BOUND = "The presented access_token is not DPoP bound."
+NEEDS_NONCE = "Resource server requires nonce in DPoP proof."
 NO_PROOF = "The resource request requires a DPoP proof."
 WRONG_SCHEME = (
     "The resource request must use the DPoP authentication scheme when using a DPoP bound token."
@@ -84,6 +85,8 @@ def _check_scheme(org: OrgState, call: Call, scheme: str, token: str, claims: Cl
         check_binding(good, token, binding["jkt"])
     except BadProofError as error:
         raise _refused(org, scheme, 400, "invalid_dpop_proof", str(error)) from None
+    if org.api_nonces and good.claims.get("nonce") not in org.api_nonces:
+        raise _refused(org, scheme, 401, "use_dpop_nonce", NEEDS_NONCE)
 
 
 def _refused(org: OrgState, scheme: str, status: int, error: str, description: str) -> Refusal:

@@ -117,6 +117,8 @@ class OrgState:
         self.used_assertions: set[tuple[str, str]] = set()
         self.used_proofs: set[tuple[str, str]] = set()
         self.nonces: list[str] = []
+        self.api_nonces: list[str] = []
+        """DPoP nonces that the API accepts; it asks for none while this is empty."""
         self.lock = threading.Lock()
         self._serial = 0
         self.new_nonce()
