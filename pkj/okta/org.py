@@ -59,6 +59,10 @@ class Org:
         self._session = _Session()
         self._patience = Patience(note, longest_wait)
 
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
     def get(self, doing: str, path: str) -> Answer:
         return self._manage(doing, "GET", path)
 
