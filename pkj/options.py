@@ -89,6 +89,11 @@ def add_network_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="show each request and answer on stderr"
     )
+    parser.add_argument(
+        "--explain",
+        action="store_true",
+        help="show each request and response in full on stderr: JWTs decoded, secrets masked",
+    )
 
 
 def _app_name(text: str) -> str:

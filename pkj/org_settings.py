@@ -24,6 +24,7 @@ def org(
         api_key=key,
         timeout=options.timeout,
         verbose=options.verbose,
+        explain=options.explain,
         note=note,
         longest_wait=longest_wait,
     )

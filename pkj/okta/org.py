@@ -49,6 +49,7 @@ class Org:
         api_key: str = "",
         verbose: bool = False,
         longest_wait: float = FOR_AN_APP,
+        explain: bool = False,
     ) -> None:
         unreachable.check_proxy(url)
         self.url = url
@@ -56,6 +57,7 @@ class Org:
         self.token_url = f"{url}/oauth2/v1/token"
         self._timeout, self._note, self._verbose = timeout, note, verbose
         self._api_key = api_key
+        self._explain = explain
         self._session = _Session()
         self._patience = Patience(note, longest_wait)
 
@@ -147,6 +149,11 @@ class Org:
             raise WrongHere(problem, "end other processes, or raise `ulimit -u`") from cause
         except unreachable.FAILURES as cause:
             raise unreachable.explained(doing, self.host, cause, _secrets_in(parts)) from cause
+        else:
+            if self._explain:
+                from pkj.okta import explain
+
+                self._note(f"{explain.response(answer)}\n")
         finally:
             if self._verbose:
                 took = (time.monotonic() - started) * 1000
@@ -157,6 +164,7 @@ class Org:
         with self._session.request(
             method,
             url,
+            auth=self._going_out,
             timeout=self._timeout,
             allow_redirects=False,
             stream=True,
@@ -170,6 +178,16 @@ class Org:
                     raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
         headers, hide = response.headers, _secrets_in(parts)
         return Answer(url, response.status_code, headers, bytes(content), hide)
+
+    def _going_out(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        # Called by requests with each request in its final form. Without an `auth` of ours, it
+        # would put what ~/.netrc has for the host in place of our Authorization header
+        # (requests.readthedocs.io/en/latest/user/authentication).
+        if self._explain:
+            from pkj.okta import explain  # here, because few runs need it
+
+            self._note(f"{explain.request(request)}\n")
+        return request
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:
@@ -219,16 +237,9 @@ class _Session(requests.Session):
 
     def __init__(self) -> None:
         super().__init__()
-        self.auth = _as_it_is
         self.mount("https://", _Adapter())
         self.headers.update({"Accept": "application/json", "Accept-Encoding": "identity"})
         self.headers["User-Agent"] = USER_AGENT
 
     def get_redirect_target(self, _: requests.Response) -> None:
         return None
-
-
-def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    # Without an `auth` of ours, requests puts what ~/.netrc has for the host in place of our
-    # Authorization header (requests.readthedocs.io/en/latest/user/authentication).
-    return request

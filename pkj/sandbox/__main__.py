@@ -53,6 +53,9 @@ def _options() -> argparse.ArgumentParser:
     )
     demo = commands.add_parser("demo", help="run the three scripts against the pretend org")
     demo.add_argument("--dpop", action="store_true", help="with a DPoP-bound token")
+    demo.add_argument(
+        "--explain", action="store_true", help="show each request and response in full"
+    )
     return parser
 
 
@@ -110,7 +113,7 @@ def _narrate(seen: "Seen") -> None:
 def _demo(options: argparse.Namespace) -> int:
     from pkj.sandbox.demo import demo
 
-    return demo(dpop=options.dpop)
+    return demo(dpop=options.dpop, explain=options.explain)
 
 
 def _terminated(*_: object) -> NoReturn:

@@ -35,7 +35,7 @@ class DemoError(Exception):
     """A part of the demo did not work; the text says which."""
 
 
-def demo(*, dpop: bool) -> int:
+def demo(*, dpop: bool, explain: bool = False) -> int:
     """Run it, telling on stdout. The exit code: 0 everything worked, 1 something did not."""
     org = Org("https://127.0.0.1", require_dpop=dpop)
     try:
@@ -43,7 +43,7 @@ def demo(*, dpop: bool) -> int:
             env_file = Path(folder, ".env")
             _write(env_file, _settings(sandbox, dpop=dpop))
             _tell(f"A pretend Okta org runs at {sandbox.url}. Nothing in it is real.")
-            _flow(sandbox, env_file, dpop=dpop)
+            _flow(sandbox, env_file, dpop=dpop, explain=explain)
     except (DemoError, OSError) as error:
         print(f"The demo failed: {error}", file=sys.stderr)
         return 1
@@ -51,17 +51,18 @@ def demo(*, dpop: bool) -> int:
     return 0
 
 
-def _flow(sandbox: Sandbox, env_file: Path, *, dpop: bool) -> None:
+def _flow(sandbox: Sandbox, env_file: Path, *, dpop: bool, explain: bool) -> None:
     url = f"{sandbox.url}/api/v1/users"
     environment = _environment(sandbox)
     where = ("--env-file", str(env_file))
     _run(environment, "generate_keys.py", *where)
-    _run(environment, "create_okta_service_app.py", *where)
-    printed = _run(environment, "get_access_token.py", *where)
+    shown = ("--explain",) * explain
+    _run(environment, "create_okta_service_app.py", *where, *shown)
+    printed = _run(environment, "get_access_token.py", *where, *shown)
     headers = {"Authorization": f"Bearer {(printed.split() or [''])[-1]}"}
     if dpop:
         ready = ("-o", "header", "--for", "GET", url)
-        headers = _headers(_run(environment, "get_access_token.py", *ready, *where))
+        headers = _headers(_run(environment, "get_access_token.py", *ready, *where, *shown))
     _call(url, headers, sandbox.ca_file)
 
 
@@ -103,9 +104,9 @@ def _run(environment: dict[str, str], script: str, *arguments: str) -> str:
         text=True,
         check=False,
     )
+    print(ended.stderr, end="", file=sys.stderr, flush=True)
     if ended.stdout:
         _tell(ended.stdout.strip("\n"))
-    print(ended.stderr, end="", file=sys.stderr, flush=True)
     if ended.returncode:
         raise DemoError(f"`{command}` ended with exit code {ended.returncode}.")
     return ended.stdout
