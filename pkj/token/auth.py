@@ -49,8 +49,8 @@ class OktaAuth(AuthBase):
 
     The first request gets a token, which is renewed 60 seconds before it expires. One object
     may serve many sessions and threads; it makes one token request for all of them. Each
-    request with a DPoP-bound token carries its own proof. Its `use_dpop_nonce` challenge is
-    answered once; the challenge is then in `history` of the response. Retries by urllib3
+    request with a DPoP-bound token carries its own proof. A `use_dpop_nonce` challenge is
+    answered once; it is then in `history` of the response. Retries by urllib3
     (`HTTPAdapter(max_retries=...)`) would repeat a proof: send the request again instead.
 
     A request may raise, besides the exceptions of requests: OktaRefused if Okta refuses the
