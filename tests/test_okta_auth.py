@@ -144,7 +144,7 @@ def test_body_is_sent_again_after_a_challenge(
     sandbox.faults.add(Fault("POST /api", status(401, None, CHALLENGE)))
     (tmp_path / "body").write_bytes(b"hello")
     with (tmp_path / "body").open("rb") as file:
-        body = {"bytes": b"hello", "file": file, "stream": iter([b"hel", b"lo"])}[kind]
+        body: Any = {"bytes": b"hello", "file": file, "stream": iter([b"hel", b"lo"])}[kind]
         if kind == "stream":
             with pytest.raises(WrongHere, match="cannot be sent a second time") as caught:
                 okta.post(users, data=body)
@@ -173,7 +173,7 @@ def test_token_is_renewed_a_minute_before_it_expires(
     wanted: int,
 ) -> None:
     monkeypatch.setattr(auth, "USUAL_LIFETIME", changes.pop("usual", auth.USUAL_LIFETIME))
-    change = patch(lambda a: Answer(a.status, {**a.body, **changes}, a.headers))  # type: ignore[dict-item]
+    change = patch(lambda a: Answer(a.status, dict(a.body or {}) | changes, a.headers))  # type: ignore[call-overload]  # the body is a dict
     sandbox.faults.add(Fault(TOKEN, change, times=None))
     assert [okta.get(users).status_code for _ in "12"] == [200, 200]
     assert token_requests(sandbox) == wanted
@@ -330,7 +330,7 @@ def test_wheel_works_elsewhere(
     skipped = shutil.ignore_patterns(".*", "env", "tests", "__pycache__")
     source = Path(shutil.copytree(ROOT, tmp_path / "source", ignore=skipped))
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    building = ["wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, source]
+    building = ["wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)]
     subprocess.run([*pip, *building], check=True)
     (wheel,) = tmp_path.glob("okta_private_key_jwt-1.0.0-*.whl")
 
@@ -347,7 +347,7 @@ def test_wheel_works_elsewhere(
 
     use = USE.replace("{site}", str(site))
     environment = clean_environment(REQUESTS_CA_BUNDLE=sandbox.ca_file, SCOPES="okta.users.read")
-    command = [fresh / "bin" / "python", "-c", use, env.path, users]
+    command = [str(fresh / "bin" / "python"), "-c", use, str(env.path), users]
     result = subprocess.run(
         command, cwd=fresh, env=environment, capture_output=True, text=True, check=False
     )

@@ -100,13 +100,15 @@ def _run(environment: dict[str, str], script: str, *arguments: str) -> str:
         cwd=SCRIPTS,
         env=environment,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        # What is explained comes before the result of it.
+        stderr=None if "--explain" in arguments else subprocess.PIPE,
         text=True,
         check=False,
     )
-    print(ended.stderr, end="", file=sys.stderr, flush=True)
     if ended.stdout:
         _tell(ended.stdout.strip("\n"))
+    print(ended.stderr or "", end="", file=sys.stderr, flush=True)
     if ended.returncode:
         raise DemoError(f"`{command}` ended with exit code {ended.returncode}.")
     return ended.stdout
