@@ -21,7 +21,7 @@ def add_options(parser: console.ArgumentParser) -> None:
 
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
-    from pkj import dpop, key_settings, org_settings, scopes
+    from pkj import key_settings, settings
     from pkj.app import dpop as app_dpop
     from pkj.app import find as app_choice
     from pkj.app import grants
@@ -30,9 +30,9 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
     from pkj.errors import gathered
 
     have = env.require("OKTA_URL", "API_KEY", "SCOPES", "MODULUS or PRIVATE_KEY")
-    wanted, roles = scopes.read(have["SCOPES"]), admin_roles.read(env.stored("ADMIN_ROLES"))
-    public, bound = key_settings.public_key(env), dpop.read(env.get("DPOP"))
-    org = org_settings.org(have, options, out.note)
+    wanted, roles = settings.scopes(have["SCOPES"]), settings.admin_roles(env.stored("ADMIN_ROLES"))
+    public, bound = key_settings.public_key(env), settings.dpop(env.get("DPOP"))
+    org = settings.org(have, options, out.note)
 
     app = app_choice.find_or_register(org, env.get("CLIENT_ID"), public, options.name, out)
     kid = app_key.converge(org, app, public, out)  # before an app that was found is written down

@@ -20,8 +20,7 @@ def add_options(parser: console.ArgumentParser) -> None:
 
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
-    from pkj import dpop, key_settings, org_settings, scopes
-    from pkj.app import service_app
+    from pkj import key_settings, settings
     from pkj.okta.retries import FOR_A_TOKEN
     from pkj.token import check as api_check
     from pkj.token import target as request_target
@@ -30,9 +29,9 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
 
     request_target.check_usage(options.form, options.target, options.check)
     have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
-    wanted, bound = scopes.read(have["SCOPES"]), dpop.read(env.get("DPOP"))
-    client = Client(service_app.client_id(have["CLIENT_ID"]), *key_settings.signing_key(env))
-    org = org_settings.org(have, options, out.note, FOR_A_TOKEN)
+    wanted, bound = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
+    client = Client(settings.client_id(have["CLIENT_ID"]), *key_settings.signing_key(env))
+    org = settings.org(have, options, out.note, FOR_A_TOKEN)
     if options.target or options.check:
         url = options.target[1] if options.target else org.url + options.check
         request_target.check_url(url, org.url)

@@ -1,10 +1,11 @@
 """OKTA_URL as people paste it, and the one form it is brought to."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from pkj import org_url
+from pkj import settings
 from pkj.errors import WrongHere
 
 ACME = "https://acme.okta.com"
@@ -36,8 +37,8 @@ ACME = "https://acme.okta.com"
     ],
 )
 def test_an_address_is_brought_to_its_normal_form(text: str, normal: str) -> None:
-    assert org_url.normal(text) == normal
-    assert org_url.normal(normal) == normal
+    assert settings.okta_url(text) == normal
+    assert settings.okta_url(normal) == normal
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_what_is_not_the_address_of_an_org_is_refused_in_one_sentence(
     text: str, problem: str
 ) -> None:
     with pytest.raises(WrongHere) as refused:
-        org_url.normal(text)
+        settings.okta_url(text)
 
     assert str(refused.value).startswith("OKTA_URL ")
     assert problem in str(refused.value)
@@ -97,7 +98,7 @@ def test_what_is_not_the_address_of_an_org_is_refused_in_one_sentence(
 
 def test_a_password_in_the_address_is_not_repeated() -> None:
     with pytest.raises(WrongHere) as refused:
-        org_url.normal("https://user:hunter2@acme.okta.com")
+        settings.okta_url("https://user:hunter2@acme.okta.com")
 
     assert "hunter2" not in f"{refused.value} {refused.value.hint}"
 
@@ -124,7 +125,7 @@ def test_the_address_of_the_admin_console_is_refused_with_the_one_that_was_meant
     text: str, meant: str
 ) -> None:
     with pytest.raises(WrongHere, match="Admin Console") as refused:
-        org_url.normal(text)
+        settings.okta_url(text)
 
     assert refused.value.hint.endswith(f"OKTA_URL={meant}")
 
@@ -141,7 +142,7 @@ def test_an_address_with_more_behind_it_is_refused_with_the_one_that_was_meant(
     text: str, meant: str
 ) -> None:
     with pytest.raises(WrongHere, match="behind") as refused:
-        org_url.normal(text)
+        settings.okta_url(text)
 
     assert refused.value.hint.endswith(f"OKTA_URL={meant}")
 
@@ -153,7 +154,7 @@ TOKEN = "00QCjAl4MlV-WPXMabcdefghij_klmno0HmjFx-vbG"  # noqa: S105 - made up
 def test_an_api_token_is_neither_an_address_nor_shown(form: str) -> None:
     assert len(TOKEN) == 42
     with pytest.raises(WrongHere, match="looks like an API token") as refused:
-        org_url.normal(form.format(TOKEN))
+        settings.okta_url(form.format(TOKEN))
 
     assert TOKEN[2:9].lower() not in f"{refused.value} {refused.value.hint}".lower()
     assert "swapped" in refused.value.hint
@@ -164,12 +165,12 @@ def test_an_api_token_is_neither_an_address_nor_shown(form: str) -> None:
 )
 def test_what_is_no_host_name_is_not_shown(text: str) -> None:
     with pytest.raises(WrongHere) as refused:
-        org_url.normal(text)
+        settings.okta_url(text)
 
     assert TOKEN[2:9].lower() not in f"{refused.value} {refused.value.hint}".lower()
 
 
-@settings(deadline=None)
+@examples(deadline=None)
 @given(
     st.one_of(
         st.text(),
@@ -179,9 +180,9 @@ def test_what_is_no_host_name_is_not_shown(text: str) -> None:
 )
 def test_any_text_is_either_refused_or_brought_to_a_form_that_stays(text: str) -> None:
     try:
-        normal = org_url.normal(text)
+        normal = settings.okta_url(text)
     except WrongHere:
         return
     assert normal.startswith("https://")
     assert not normal.endswith("/")
-    assert org_url.normal(normal) == normal
+    assert settings.okta_url(normal) == normal

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pkj import scopes
+from pkj import settings
 from pkj.errors import WrongHere
 
 
@@ -18,7 +18,7 @@ from pkj.errors import WrongHere
     ],
 )
 def test_scopes_are_separated_by_blanks(text: str, read: list[str]) -> None:
-    assert scopes.read(text) == read
+    assert settings.scopes(text) == read
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_what_cannot_be_scopes_is_refused_with_the_right_form(
     text: str, problem: str, hint: str
 ) -> None:
     with pytest.raises(WrongHere) as refused:
-        scopes.read(text)
+        settings.scopes(text)
 
     assert problem in str(refused.value)
     assert "\n" not in str(refused.value)

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import NoReturn
 
-from pkj import key_settings, org_settings
+from pkj import key_settings, settings
 from pkj.app import key as app_key
 from pkj.app import service_app
 from pkj.app.service_app import ServiceApp
@@ -42,9 +42,9 @@ def step(env: Env, options: Namespace, out: Console) -> None:
         problem = f"there is no CLIENT_ID in {env.path}: there is no app to delete"
         raise WrongHere(problem, "if there is one all the same, put its client ID there")
     public = key_settings.public_key(env)
-    org = org_settings.org(have, options, out.note)
+    org = settings.org(have, options, out.note)
 
-    delete(org, service_app.client_id(client_id), public.modulus, out, confirmed=options.yes)
+    delete(org, settings.client_id(client_id), public.modulus, out, confirmed=options.yes)
 
     if not out.would("clear CLIENT_ID in .env"):
         env.save({"CLIENT_ID": ""}, check=StillNamed(client_id))

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 
+from pkj import settings
 from pkj.app import service_app
 from pkj.app.key import CHOOSE, keys_of
 from pkj.app.service_app import ServiceApp, is_key, keys_in
@@ -80,7 +81,7 @@ def _appeared(org: Org, modulus: int, out: Console) -> ServiceApp | None:
 
 
 def _named(org: Org, client_id: str, out: Console) -> ServiceApp | None:
-    app = service_app.fetch(org, service_app.client_id(client_id))
+    app = service_app.fetch(org, settings.client_id(client_id))
     if app is None:
         out.note(f"the app {client_id} of CLIENT_ID is gone from {org.host}")
     elif reason := service_app.unfit(org, app):

@@ -11,7 +11,7 @@ from pkj.masking import shortened
 from pkj.okta.answers import body_of
 from pkj.okta.instead import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
-from pkj.org_url import OKTA_DOMAINS
+from pkj.settings import OKTA_DOMAINS
 
 Failure = OktaRefused | NoUsableAnswer
 

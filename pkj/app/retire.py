@@ -3,7 +3,7 @@
 from argparse import Namespace
 from collections.abc import Sequence
 
-from pkj import dpop, key_settings, org_settings, scopes
+from pkj import key_settings, settings
 from pkj.app.key import Key
 from pkj.app.service_app import ServiceApp, is_key
 from pkj.app.signing_keys import (
@@ -30,10 +30,10 @@ def step(env: Env, options: Namespace, out: Console) -> None:
     if not options.yes and not options.dry_run and not out.can_ask():
         raise WrongUsage("--retire-old-keys needs a terminal to ask for confirmation", "add --yes")
     have = required(env)
-    wanted, bound = scopes.read(have["SCOPES"]), dpop.read(env.get("DPOP"))
+    wanted, bound = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
     public, unchanged = key_settings.public_key(env), unless_changed(env)
     _refuse_two_keys(env)
-    org = org_settings.org(have, options, out.note)
+    org = settings.org(have, options, out.note)
 
     app, held = app_in_use(org, have["CLIENT_ID"], public.modulus)
     old = [key for key in held if not is_key(key, public.modulus)]

@@ -1,11 +1,10 @@
 """ADMIN_ROLES: the admin roles of the app, without which a token opens nothing."""
 
-import re
 from collections.abc import Sequence
 
 from pkj.app.service_app import ServiceApp
 from pkj.console import Console
-from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
+from pkj.errors import NoUsableAnswer, OktaRefused
 from pkj.masking import shortened
 from pkj.okta.answers import Answer, body_of
 from pkj.okta.instead import CURES, OTHER_ANSWER
@@ -15,19 +14,6 @@ NONE_YET = (
     "the app has no admin role, so Okta will answer 403 to API calls: put"
     " ADMIN_ROLES=READ_ONLY_ADMIN (or another role type) into .env and run this again"
 )
-
-
-def read(text: str | None) -> list[str]:
-    """The standard role types in ADMIN_ROLES, each once. Raises WrongHere."""
-    roles = list(dict.fromkeys((text or "").split()))
-    strange = [
-        role for role in roles if not re.fullmatch(r"[A-Z][A-Z_]*", role) or role == "CUSTOM"
-    ]
-    if strange:
-        problem = f"ADMIN_ROLES has {strange[0]!r} in it, which is no standard role type"
-        hint = "write it like ADMIN_ROLES='READ_ONLY_ADMIN REPORT_ADMIN'"
-        raise WrongHere(problem, hint, setting="ADMIN_ROLES")
-    return roles
 
 
 def converge(

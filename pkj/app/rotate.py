@@ -8,7 +8,7 @@ import time
 from argparse import Namespace
 from collections.abc import Mapping
 
-from pkj import dpop, key_settings, keys, org_settings, scopes
+from pkj import key_settings, keys, settings
 from pkj.app import key as app_key
 from pkj.app.service_app import ServiceApp, is_key
 from pkj.app.signing_keys import (
@@ -51,9 +51,9 @@ def step(env: Env, options: Namespace, out: Console) -> None:
     """
     _refuse_environment(env)
     have = required(env)
-    wanted, bound = scopes.read(have["SCOPES"]), dpop.read(env.get("DPOP"))
+    wanted, bound = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
     public, unchanged = key_settings.public_key(env), unless_changed(env)
-    org = org_settings.org(have, options, out.note)
+    org = settings.org(have, options, out.note)
     if not out.dry_run:
         env.save({}, check=unchanged)  # the same text again: shows now whether it can be saved
 

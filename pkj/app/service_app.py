@@ -7,17 +7,12 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pkj import keys
-from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
+from pkj.errors import NoUsableAnswer, OktaRefused
 from pkj.masking import shortened
 from pkj.okta.answers import body_of, text_in
 from pkj.okta.instead import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
-
-PLAIN = re.compile(r"(?=.*[A-Za-z0-9])[A-Za-z0-9._~+/=-]{1,512}")
-"""What a server sends is stored in `.env` only in this form: the file is sourced by shells."""
-
-CLIENT_ID = re.compile(r"(?![^/]*/)" + PLAIN.pattern)
-"""The same without a slash: the id is a segment of paths, also where a proxy decodes `%2F`."""
+from pkj.settings import CLIENT_ID, PLAIN
 
 NOT_AN_APP, DEACTIVATED = "is not an app, such as an AI agent", "is deactivated"
 
@@ -64,18 +59,6 @@ def may_hide_keys(shown: Mapping[str, Any]) -> bool:
 def client_path(client_id: str) -> str:
     """Where registration keeps the client of this id."""
     return f"/oauth2/v1/clients/{quote(client_id, safe='')}"
-
-
-def client_id(text: str) -> str:
-    """CLIENT_ID, if it can be one. Raises WrongHere."""
-    if CLIENT_ID.fullmatch(text):
-        return text
-    problem = "CLIENT_ID contains characters that no client ID has"
-    hint = (
-        "copy it again from Applications > the app, or clear it and run"
-        " `python create_okta_service_app.py`"
-    )
-    raise WrongHere(problem, hint, setting="CLIENT_ID")
 
 
 def storable(doing: str, what: str, text: str, pattern: re.Pattern[str] = PLAIN) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
+from pkj import settings
 from pkj.app import service_app
 from pkj.app.key import Key, keys_of
 from pkj.app.service_app import ServiceApp, is_key
@@ -39,7 +40,7 @@ def app_in_use(org: Org, client_id: str, modulus: int) -> tuple[ServiceApp, list
     Raises WrongHere if it is another kind of app, or does not trust our key; OktaRefused,
     NoUsableAnswer.
     """
-    app = service_app.fetch(org, service_app.client_id(client_id))
+    app = service_app.fetch(org, settings.client_id(client_id))
     reason = f"does not exist at {org.host}" if app is None else service_app.unfit(org, app)
     held = [] if app is None or reason else keys_of(org, app)
     if not any(is_key(key, modulus) and is_active(key) for key in held):

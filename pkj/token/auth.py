@@ -12,8 +12,7 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
-from pkj import dpop, key_settings, org_url, scopes
-from pkj.app import service_app
+from pkj import key_settings, settings
 from pkj.env import Env
 from pkj.errors import NoUsableAnswer, PkjError, WrongHere
 from pkj.masking import masked, shortened, visible
@@ -63,10 +62,10 @@ class OktaAuth(AuthBase):
     def __init__(self, env_file: str | os.PathLike[str] = ".env", *, timeout: float = 30.0) -> None:
         env = Env(Path(env_file).absolute(), os.environ, log.info)
         have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
-        self._scopes, self._dpop = scopes.read(have["SCOPES"]), dpop.read(env.get("DPOP"))
-        client_id = service_app.client_id(have["CLIENT_ID"])
+        self._scopes, self._dpop = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
+        client_id = settings.client_id(have["CLIENT_ID"])
         self._client = Client(client_id, *key_settings.signing_key(env))
-        self._url = org_url.normal(have["OKTA_URL"])
+        self._url = settings.okta_url(have["OKTA_URL"])
         self._timeout = timeout
         self._lock = threading.Lock()
         self._token: Token | None = None

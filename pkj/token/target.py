@@ -3,7 +3,7 @@
 import re
 from urllib.parse import urlsplit
 
-from pkj import org_url
+from pkj import settings
 from pkj.errors import WrongHere, WrongUsage
 from pkj.okta import org as okta
 
@@ -25,7 +25,7 @@ def check_url(url: str, org: str) -> None:
     nobody else. Also for one that would go out in another form than the proof is made for."""
     try:
         parts = urlsplit(url)
-        same = org_url.normal(f"{parts.scheme}://{parts.netloc}") == org
+        same = settings.okta_url(f"{parts.scheme}://{parts.netloc}") == org
         # OKTA_URL goes without the dot, and a proof would name another address than Okta's.
         same = same and not (parts.hostname or "").endswith(".")
     except (ValueError, WrongHere):
