@@ -164,7 +164,8 @@ def test_a_rotation_stopped_at_any_request_changes_nothing(
     if (number, fault, for_ever) == (ADD, "lost-after", False):
         assert life.ran(STEP_2, "--rotate-key").returncode == 0  # looked up, and found
     elif number >= ADD and for_ever and (number, fault) != (ADD, "refused"):
-        ended, before = life.ran(STEP_2, "--rotate-key"), life.env.path.read_bytes()
+        before = life.env.path.read_bytes()
+        ended = life.ran(STEP_2, "--rotate-key", "--timeout", "1")
         assert (ended.returncode, life.env.path.read_bytes()) == (code, before)
         assert f"may still be at the app {life.app.id}" in ended.stderr
         assert all(f"the key {kid} may" in ended.stderr for kid in life.kids()[1:])
