@@ -13,16 +13,16 @@ from pkj.errors import WrongHere
 BESIDE_THE_SCRIPTS = Path(__file__).resolve().parent.parent / ".env"
 
 WHO_WRITES = {
-    "OKTA_URL": "you write it: https://{your_okta_domain}",
-    "API_KEY": "you write it: an Okta API token of a Super Admin",
-    "SCOPES": "you write it: scopes separated by spaces, in quotes",
+    "OKTA_URL": "set by you, such as https://{your_okta_domain}",
+    "API_KEY": "set by you: an API token of a Super Admin",
+    "SCOPES": "set by you: scopes separated by spaces, in quotes",
     "PRIVATE_KEY": "written by generate_keys.py",
     "PUBLIC_KEY": "written by generate_keys.py",
     "MODULUS": "written by generate_keys.py",
     "KEY_ID": "written by generate_keys.py",
     "CLIENT_ID": "written by create_okta_service_app.py",
-    "ADMIN_ROLES": "you may write it: admin role types of the app, separated by spaces",
-    "DPOP": "you may write it: true or false, whether tokens are bound to a key",
+    "ADMIN_ROLES": "optional: admin roles of the app, separated by spaces",
+    "DPOP": "optional: true or false, whether tokens are bound to a key",
 }
 """Every name in `.env`, and where its value comes from."""
 
@@ -87,7 +87,7 @@ class Env:
             lines += [f"a line further down clears {name} again" for name in hidden]
             if line := env_text.unreadable_line(env_file.read_text(self.path) or ""):
                 lines.append(f"line {line} of the file is not an assignment: {OPEN_QUOTE}")
-            raise WrongHere("\n".join(["settings are missing:", *lines]), self._where_to_write())
+            raise WrongHere("\n".join(["missing settings:", *lines]), self._where_to_write())
         return found
 
     @contextmanager
@@ -141,7 +141,7 @@ class Env:
             back = f"mv {quote(os.path.abspath(copy))} {quote(str(target))}"
             self._note(f"backed up the previous file to {copy}; to go back: {back}")
         if looser is not None:
-            self._note(f"{self.path} had mode {looser:04o}; it is 0600 now: yours alone")
+            self._note(f"{self.path} had mode {looser:04o}; changed to 0600")
         self._warn_of_shadows(values)
 
     def warn_if_open_to_others(self) -> None:

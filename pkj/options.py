@@ -35,7 +35,7 @@ def add_app_options(parser: ArgumentParser) -> None:
     """What create_okta_service_app.py does with the app."""
     what = f"what a new app is called ({APP_NAME})"
     parser.add_argument("--name", type=_app_name, help=what)
-    parser.add_argument("--dry-run", action="store_true", help="only say what would be changed")
+    parser.add_argument("--dry-run", action="store_true", help="show changes without making them")
     instead = parser.add_mutually_exclusive_group()
     instead.add_argument("--delete", action="store_true", help="delete the app, clear CLIENT_ID")
     instead.add_argument(

@@ -68,7 +68,7 @@ def okta_url(text: str) -> str:
     if re.search(r"\s|\\|[\x00-\x1f\x7f]", address):
         raise _wrong_url("is not an address of the form https://host")
     if re.search(r"[{}<>]|your_?okta_?domain", address, re.IGNORECASE):
-        raise _wrong_url("still has a placeholder in it")
+        raise _wrong_url("still contains a placeholder")
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|https?:", address, re.IGNORECASE):
         address = f"https://{address}"
     try:
@@ -89,7 +89,7 @@ def api_key(text: str) -> str:
     """API_KEY as it goes into a header; its `SSWS ` prefix is ours to write. Raises WrongHere."""
     key = text.removeprefix("SSWS ")
     if re.fullmatch(r"{.*}|<.*>", key):
-        problem = "API_KEY still has the placeholder in it"
+        problem = "API_KEY still contains the placeholder"
         hint = "make a token at Security > API > Tokens, and put it there"
         raise WrongHere(problem, hint, setting="API_KEY")
     if is_address(key):
@@ -115,7 +115,11 @@ def scopes(text: str) -> list[str]:
         raise WrongHere("separate SCOPES with spaces, not commas", hint, setting="SCOPES")
     strange = [scope for scope in names if not re.fullmatch(r"[!#-\[\]-~]+", scope)]
     if strange or not names:
-        problem = f"SCOPES has {strange[0]!r} in it" if strange else "SCOPES names no scope"
+        problem = (
+            f"SCOPES contains {strange[0]!r}, which is not a scope"
+            if strange
+            else "SCOPES is empty"
+        )
         hint = f"write it like SCOPES='{EXAMPLE_SCOPES}'"
         raise WrongHere(problem, hint, setting="SCOPES")
     return names
@@ -128,7 +132,7 @@ def admin_roles(text: str | None) -> list[str]:
         role for role in roles if not re.fullmatch(r"[A-Z][A-Z_]*", role) or role == "CUSTOM"
     ]
     if strange:
-        problem = f"ADMIN_ROLES has {strange[0]!r} in it, which is no standard role type"
+        problem = f"ADMIN_ROLES contains {strange[0]!r}, which is not a standard role type"
         hint = "write it like ADMIN_ROLES='READ_ONLY_ADMIN REPORT_ADMIN'"
         raise WrongHere(problem, hint, setting="ADMIN_ROLES")
     return roles
@@ -139,8 +143,8 @@ def dpop(text: str | None) -> bool | None:
     words = {"": None, "true": True, "false": False}
     word = (text or "").strip().lower()
     if word not in words:
-        hint = "write DPOP=true or DPOP=false, or leave it out"
-        raise WrongHere(f"DPOP has {text!r} in it", hint, setting="DPOP")
+        hint = "set DPOP=true or DPOP=false, or remove it"
+        raise WrongHere(f"DPOP is {text!r}", hint, setting="DPOP")
     return words[word]
 
 
@@ -158,9 +162,9 @@ def client_id(text: str) -> str:
 
 def _host(parts: SplitResult) -> str:
     if parts.scheme != "https":
-        raise _wrong_url(f"begins with {parts.scheme}://: only https:// works")
+        raise _wrong_url(f"must begin with https://, not {parts.scheme}://")
     if "@" in parts.netloc:
-        raise _wrong_url("has a user name or password in it")
+        raise _wrong_url("must not include a user name or password")
     host = (parts.hostname or "").lower().removesuffix(".")
     host = f"[{host}]" if ":" in host else host
     if TOKEN.fullmatch(host):
@@ -172,9 +176,7 @@ def _host(parts: SplitResult) -> str:
     if not HOST.fullmatch(host) or len(host) > 253 or parts.port == 0:
         raise _wrong_url("has no valid host name")
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise _wrong_url(
-            "has something behind the domain", f"OKTA_URL=https://{parts.netloc.lower()}"
-        )
+        raise _wrong_url("must not include a path", f"OKTA_URL=https://{parts.netloc.lower()}")
     return host
 
 

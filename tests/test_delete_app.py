@@ -128,7 +128,7 @@ def test_an_app_that_is_gone_counts_as_deleted_at_an_okta_org(
     result = delete(scene, "--yes")
 
     assert (result.returncode, result.stdout) == (0, DELETED.format(id=GONE)), result.stderr
-    assert f"the app {GONE} is gone from" in result.stderr
+    assert f"app {GONE} no longer exists at" in result.stderr
     assert scene.env.values() == before | {"CLIENT_ID": ""}
     assert scene.sent() == [f"GET /oauth2/v1/clients/{GONE}", PROBE]
     assert "authorization" not in scene.sandbox.seen[-1].request.headers
@@ -261,8 +261,8 @@ def test_anything_else_typed_at_a_terminal_deletes_nothing(typed: str, scene: Sc
     ("options", "hint"),
     [
         pytest.param(["--delete"], "add --yes", id="no-terminal"),
-        pytest.param(["--yes"], "--yes goes with --delete", id="yes-alone"),
-        pytest.param(["--yes", "--dry-run"], "--yes goes with --delete", id="yes-and-dry-run"),
+        pytest.param(["--yes"], "--yes requires --delete", id="yes-alone"),
+        pytest.param(["--yes", "--dry-run"], "--yes requires --delete", id="yes-and-dry-run"),
     ],
 )
 def test_options_that_do_not_do_send_nothing(options: list[str], hint: str, scene: Scene) -> None:

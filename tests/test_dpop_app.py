@@ -446,4 +446,4 @@ def test_any_other_word_in_dpop_is_an_error_before_anything_is_sent(
     result = run(STEP_2)
 
     assert (result.returncode, result.stdout, sandbox.seen) == (1, "", [])
-    assert "DPOP has 'yes' in it" in result.stderr
+    assert "DPOP is 'yes'" in result.stderr

@@ -37,7 +37,7 @@ from pkj.sandbox.wrong_answers import status
 
 CURE = "create_okta_service_app.py"
 DONE = "expires in 3600 seconds"
-FIRST_TRY = "DPOP=true saves the first try"
+FIRST_TRY = "DPOP=true skips the failed first request"
 
 
 # What DPOP says

@@ -147,7 +147,7 @@ def test_the_mode_is_0600_afterwards_and_a_looser_one_is_noted(
 
     assert mode(path) == 0o600
     assert path.read_text() == "# mine\nA=1\nB=2\n"
-    assert notes == [f"{path} had mode {was}; it is 0600 now: yours alone" for was in said]
+    assert notes == [f"{path} had mode {was}; changed to 0600" for was in said]
 
 
 WATCHED_WRITER = """
@@ -918,7 +918,7 @@ def test_everything_missing_is_named_at_once_with_who_supplies_it(path: Path) ->
         env.require("OKTA_URL", "API_KEY", "SCOPES", "MODULUS or PRIVATE_KEY")
 
     assert str(error.value).splitlines() == [
-        "settings are missing:",
+        "missing settings:",
         f"  OKTA_URL: {WHO_WRITES['OKTA_URL']}",
         f"  API_KEY: {WHO_WRITES['API_KEY']}",
         f"  MODULUS or PRIVATE_KEY: {WHO_WRITES['MODULUS']}",

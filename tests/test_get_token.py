@@ -315,7 +315,7 @@ EARLY = "if `create_okta_service_app.py` ran only seconds ago, wait"
         ("consent_required", "The following scopes require user consent: [x]", "one or more of"),
         ("consent_required", "The following scopes require user consent: [x]", EARLY),
         ("invalid_scope", "Custom scopes are not allowed for this request.", "own scopes"),
-        ("invalid_dpop_proof", "The DPoP proof JWT is expired.", "clock of this machine is slow"),
+        ("invalid_dpop_proof", "The DPoP proof JWT is expired.", "this machine's clock is slow"),
         ("invalid_dpop_proof", "'iat' claim in the DPoP proof JWT is invalid.", "clock"),
         ("invalid_dpop_proof", "'htu' claim in the DPoP proof JWT is invalid.", "another address"),
     ],
@@ -337,12 +337,14 @@ def test_hint_fits_the_description(
     ("setting", "value", "said"),
     [
         pytest.param("SCOPES", SCOPES.replace(" ", ","), f"SCOPES='{SCOPES}'", id="commas"),
-        pytest.param("OKTA_URL", "http://127.0.0.1:{port}", "only https://", id="http"),
+        pytest.param("OKTA_URL", "http://127.0.0.1:{port}", "must begin with https://", id="http"),
         pytest.param(
             "OKTA_URL", "https://dev-1-admin.okta.com", "https://dev-1.okta.com", id="admin"
         ),
         pytest.param("OKTA_URL", "https://{your_okta_domain}", "placeholder", id="placeholder"),
-        pytest.param("OKTA_URL", "https://127.0.0.1:{port}/oauth2", "domain", id="path"),
+        pytest.param(
+            "OKTA_URL", "https://127.0.0.1:{port}/oauth2", "must not include a path", id="path"
+        ),
         pytest.param("OKTA_URL", "https://a@127.0.0.1:{port}", "user name", id="user-info"),
         pytest.param("OKTA_URL", "https://a..example", "host name", id="impossible-host"),
     ],

@@ -88,7 +88,7 @@ def test_an_app_without_its_oauth_settings_is_no_usable_answer(scene: Scene) -> 
     result = scene.step_2()
 
     assert result.returncode == 4, result.stderr
-    assert "no settings.oauthClient in it\nwhat to do: " in result.stderr
+    assert "no settings.oauthClient\nwhat to do: " in result.stderr
     assert not app.dpop_bound
 
 

@@ -132,7 +132,7 @@ BAD_SETTINGS = {
     "scopes-commas": (BOTH, "SCOPES", "okta.users.read,okta.users.manage", "commas"),
     "scopes-comma-alone": (BOTH, "SCOPES", ",", "commas"),
     "scopes-comma-blank": (BOTH, "SCOPES", "okta.users.read, okta.users.manage", "commas"),
-    "scopes-blank": (BOTH, "SCOPES", "  ", "no scope"),
+    "scopes-blank": (BOTH, "SCOPES", "  ", "SCOPES is empty"),
     "scopes-quote": (BOTH, "SCOPES", '"okta.users.read', ""),
     "scopes-umlaut": (BOTH, "SCOPES", "okta.\u00fc", ""),
     "dpop-perhaps": (BOTH, "DPOP", "perhaps", ""),
@@ -141,7 +141,7 @@ BAD_SETTINGS = {
     "swapped-url": (BOTH, "OKTA_URL", "00QCjAl4MlV-WPXMabcdefghij_klmno0HmjFx-vbG", "API token"),
     "swapped-key": (ONLY_2, "API_KEY", "https://acme.okta.com/", "address"),
     "swapped-bare-key": (ONLY_2, "API_KEY", "Acme.Okta.com", "address"),
-    "url-path": (BOTH, "OKTA_URL", "https://127.0.0.1/oauth2", "domain"),
+    "url-path": (BOTH, "OKTA_URL", "https://127.0.0.1/oauth2", "must not include a path"),
 }
 
 

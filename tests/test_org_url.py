@@ -55,10 +55,10 @@ def test_an_address_is_brought_to_its_normal_form(text: str, normal: str) -> Non
         pytest.param("https://user:word@acme.okta.com", "password", id="user_and_password"),
         pytest.param("user@acme.okta.com", "user name", id="user"),
         pytest.param("https://@acme.okta.com", "user name", id="an_empty_user"),
-        pytest.param("https://acme.okta.com/oauth2", "behind", id="path"),
-        pytest.param("acme.okta.com/oauth2/default", "behind", id="path_of_a_bare_domain"),
-        pytest.param("https://acme.okta.com?a=b", "behind", id="query"),
-        pytest.param("https://acme.okta.com/#a", "behind", id="fragment"),
+        pytest.param("https://acme.okta.com/oauth2", "include a path", id="path"),
+        pytest.param("acme.okta.com/oauth2/default", "include a path", id="path_of_a_bare_domain"),
+        pytest.param("https://acme.okta.com?a=b", "include a path", id="query"),
+        pytest.param("https://acme.okta.com/#a", "include a path", id="fragment"),
         pytest.param("https://{your_okta_domain}", "placeholder", id="the_customer_s_form"),
         pytest.param("https://{yourOktaDomain}", "placeholder", id="okta_s_form"),
         pytest.param("https://${yourOktaDomain}", "placeholder", id="okta_s_other_form"),
@@ -141,7 +141,7 @@ def test_the_address_of_the_admin_console_is_refused_with_the_one_that_was_meant
 def test_an_address_with_more_behind_it_is_refused_with_the_one_that_was_meant(
     text: str, meant: str
 ) -> None:
-    with pytest.raises(WrongHere, match="behind") as refused:
+    with pytest.raises(WrongHere, match="include a path") as refused:
         settings.okta_url(text)
 
     assert refused.value.hint.endswith(f"OKTA_URL={meant}")

@@ -286,7 +286,8 @@ def test_the_table_of_settings_names_each_with_who_writes_it() -> None:
     assert [name for name, _, _ in table] == [f"`{name}`" for name in env.WHO_WRITES]
     for name, who, what in table:
         source = env.WHO_WRITES[name.strip("`")]
-        expected = "you" if source.startswith("you ") else f"`{source.removeprefix('written by ')}`"
+        script = source.removeprefix("written by ")
+        expected = "you" if script == source else f"`{script}`"
         assert (who, bool(what)) == (expected, True), name
 
 
@@ -342,7 +343,7 @@ def test_the_table_of_what_comes_instead_is_complete() -> None:
 def test_an_org_that_requires_dpop_is_served_as_readme_says(
     tmp_path: Path, key: rsa.RSAPrivateKey, run: Run
 ) -> None:
-    assert "Step 3 notices, and asks again with a proof" in README
+    assert "Step 3 notices, and retries with a proof" in README
     with Sandbox(Org("https://127.0.0.1", require_dpop=True)) as strict:
         file = EnvFile(tmp_path / ".env")
         file.write(OKTA_URL=strict.url, API_KEY=strict.org.api_key, SCOPES=SCOPES)
@@ -351,8 +352,8 @@ def test_an_org_that_requires_dpop_is_served_as_readme_says(
         environment = {"REQUESTS_CA_BUNDLE": strict.ca_file}
         results = [run(STEP_2, env=environment), run(STEP_3, "--check", env=environment)]
     assert [result.returncode for result in results] == [0, 0]
-    assert "`DPOP=true` in `.env` saves the first try" in README
-    assert "DPOP=true saves the first try" in results[1].stderr
+    assert "`DPOP=true` in `.env` skips the failed first request" in README
+    assert "DPOP=true skips the failed first request" in results[1].stderr
 
 
 def test_step_3_works_without_the_api_key(registered: EnvFile, run: Run) -> None:

@@ -25,7 +25,7 @@ STILL_ACTIVE = "E0000056"
 def is_meant(options: Namespace) -> bool:
     """Whether the app is to be deleted. Raises WrongUsage for --yes where nothing is asked."""
     if options.yes and not options.delete and not options.retire_old_keys:
-        raise WrongUsage("--yes goes with --delete or --retire-old-keys")
+        raise WrongUsage("--yes requires --delete or --retire-old-keys")
     return bool(options.delete)
 
 
@@ -35,7 +35,9 @@ def step(env: Env, options: Namespace, out: Console) -> None:
     Raises WrongUsage where nobody could be asked, WrongHere, OktaRefused, NoUsableAnswer.
     """
     if not options.yes and not options.dry_run and not out.can_ask():
-        raise WrongUsage("--delete asks at a terminal, and there is none", "add --yes")
+        raise WrongUsage(
+            "--delete asks for confirmation at a terminal, and there is none", "add --yes"
+        )
     have = env.require("OKTA_URL", "API_KEY", "MODULUS or PRIVATE_KEY")
     client_id = env.stored("CLIENT_ID")
     if client_id is None:
@@ -61,7 +63,7 @@ def delete(org: Org, client_id: str, modulus: int, out: Console, *, confirmed: b
     app = service_app.fetch(org, client_id)
     if app is None:
         _make_sure_of_org(org)
-        out.note(f"the app {client_id} is gone from {org.host} already")
+        out.note(f"app {client_id} no longer exists at {org.host}")
         return
     _check_ours(org, app, modulus, out)
     if out.would(f"deactivate and delete the app {app.id}"):

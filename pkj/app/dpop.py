@@ -51,7 +51,7 @@ def _oauth_client(doing: str, body: dict[str, Any]) -> dict[str, Any]:
     settings = body.get("settings")
     client = settings.get("oauthClient") if isinstance(settings, dict) else None
     if not isinstance(client, dict):
-        problem = f"{doing}: the answer has no settings.oauthClient in it"
+        problem = f"{doing}: the response has no settings.oauthClient"
         raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
     return client
 

@@ -83,7 +83,7 @@ def _appeared(org: Org, modulus: int, out: Console) -> ServiceApp | None:
 def _named(org: Org, client_id: str, out: Console) -> ServiceApp | None:
     app = service_app.fetch(org, settings.client_id(client_id))
     if app is None:
-        out.note(f"the app {client_id} of CLIENT_ID is gone from {org.host}")
+        out.note(f"app {client_id} (CLIENT_ID) no longer exists at {org.host}")
     elif reason := service_app.unfit(org, app):
         problem = f"the app {client_id} of CLIENT_ID {reason}; nothing was changed"
         mend = ACTIVATE if reason == service_app.DEACTIVATED else SET_RIGHT

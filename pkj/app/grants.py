@@ -28,7 +28,7 @@ def converge(
     out.heading("Scopes granted:")
     if beyond := sorted(granted.difference(scopes)):
         names = shortened(" ".join(beyond), 2000)
-        out.note(f"the app has grants beyond SCOPES, which stay: {names}")
+        out.note(f"the app also has grants that are not in SCOPES (not removed): {names}")
     lines = {scope: scope for scope in granted}
     missing = [scope for scope in scopes if scope not in granted]
     missing = [scope for scope in missing if not out.would(f"grant {scope}")]

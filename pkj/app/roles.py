@@ -34,7 +34,7 @@ def converge(
         out.note(NONE_YET)
     if beyond := sorted(set(held).difference(roles)):
         names = shortened(" ".join(beyond), 2000)
-        out.note(f"the app has admin roles beyond ADMIN_ROLES, which stay: {names}")
+        out.note(f"the app also has admin roles that are not in ADMIN_ROLES (not removed): {names}")
     for role in roles:
         if role not in held and not out.would(f"assign the role {role}"):
             try:

@@ -66,7 +66,7 @@ def storable(doing: str, what: str, text: str, pattern: re.Pattern[str] = PLAIN)
     if pattern.fullmatch(text):
         return text
     raise NoUsableAnswer(
-        f"{doing}: {what} that came back has characters in it that .env must not hold",
+        f"{doing}: {what} in the response contains characters that .env must not hold",
         "check that OKTA_URL is your Okta org",
     )
 

@@ -90,7 +90,7 @@ def accept(doing: str, answer: Answer) -> Answer:
         raise _redirected(doing, answer)
     if refusal := read_refusal(answer):
         raise _refused(doing, answer, refusal)
-    raise _unreadable(doing, answer, "expected an answer of Okta's")
+    raise _unreadable(doing, answer, "expected a response from Okta")
 
 
 def read_refusal(answer: Answer) -> Refusal | None:
@@ -141,7 +141,7 @@ def text_in(doing: str, body: Mapping[str, Any], name: str) -> str:
     value = body.get(name)
     if isinstance(value, str) and value and not re.search(r"[\ud800-\udfff]", value):
         return value
-    problem = f"{doing}: the answer has no {name} in it, as text"
+    problem = f"{doing}: the response has no text named {name}"
     raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
 
 

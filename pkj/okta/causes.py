@@ -9,9 +9,9 @@ SCOPES_TAB = "Applications > the app > Okta API Scopes"
 SUPER_ADMIN = f"put a Super Admin's API token in API_KEY and run `{STEP_2}` again"
 SCOPE_NAMES = "the names are at developer.okta.com/docs/api/oauth2"
 NO_KEY = f"the app has no usable key: run `{STEP_2}` to register it"
-FAST_CLOCK = "the clock of this machine is fast: set it right (NTP)"
-SLOW_CLOCK = "the clock of this machine is slow: set it right (NTP)"
-WRONG_CLOCK = "the clock of this machine is wrong: set it right (NTP)"
+FAST_CLOCK = "this machine's clock is fast: correct it (NTP)"
+SLOW_CLOCK = "this machine's clock is slow: correct it (NTP)"
+WRONG_CLOCK = "this machine's clock is wrong: correct it (NTP)"
 TOO_EARLY = "if `create_okta_service_app.py` ran only seconds ago, wait a little and run this again"
 """Grants and roles take seconds to arrive everywhere: the live tests of okta-sdk-dotnet
 (OAuthApiTests.cs) wait three after a role, and five after a grant."""
@@ -44,7 +44,7 @@ TABLE = (
         f" Super Admin ({TOKENS_PAGE}) and put it in API_KEY, without quotes of its own",
     ),
     Cause("E0000004", f"the API token does not authenticate: make a new one ({TOKENS_PAGE})"),
-    Cause("E0000005", f"API_KEY is no API token of this org: make one ({TOKENS_PAGE})"),
+    Cause("E0000005", f"API_KEY is not an API token of this org: create one ({TOKENS_PAGE})"),
     Cause(
         "E0000006",
         f"only a Super Admin may grant scopes: {SUPER_ADMIN}, or grant them in {SCOPES_TAB}",
@@ -71,7 +71,9 @@ TABLE = (
         "the org may hold no more apps: delete one that is not needed (Applications)",
         says="Maximum number of instances",
     ),
-    Cause("E0000001", f"Okta knows no such scope: correct SCOPES, {SCOPE_NAMES}", says="scopeId"),
+    Cause(
+        "E0000001", f"Okta does not know this scope: correct SCOPES, {SCOPE_NAMES}", says="scopeId"
+    ),
     Cause(
         "E0000001",
         f"the key is too short: run `{STEP_1} --force`, then `{STEP_2}`",
@@ -79,11 +81,11 @@ TABLE = (
     ),
     Cause(
         "E0000001",
-        "the app's keys stand in the way (Applications > the app > General > Public Keys):"
-        " give each a key ID, or remove those that are not needed",
+        "the app's existing keys prevent this (Applications > the app > General > Public Keys):"
+        " give each a key ID, or remove those you do not need",
         says="JsonWebKey",
     ),
-    Cause("E0000007", f"there is no such thing (any more): check OKTA_URL, or run `{STEP_2}`"),
+    Cause("E0000007", f"not found, or deleted: check OKTA_URL, or run `{STEP_2}`"),
     Cause(
         "E0000056",
         f"the app still counts as active: run `{STEP_2} --delete` again in a minute, or deactivate"

@@ -66,10 +66,10 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
     if isinstance(error, requests.exceptions.SSLError):
         return _insecure(doing, host, error)
     if isinstance(error, requests.exceptions.ProxyError):
-        problem = f"{doing}: the proxy gave no way to {host}: {innermost(OSError)}"
+        problem = f"{doing}: the proxy refused the connection to {host}: {innermost(OSError)}"
         return NoUsableAnswer(problem, hint[instead.NO_PROXY])
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        problem = f"{doing}: {host} did not take the connection in time"
+        problem = f"{doing}: {host} did not accept the connection in time"
         return NoUsableAnswer(problem, hint[instead.NO_CONNECTION])
     if isinstance(_innermost(error, ReadTimeoutError), ReadTimeoutError):
         problem = f"{doing}: {host} did not answer in time"
@@ -78,12 +78,12 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
         problem = f"{doing}: the name {host} does not resolve: {unknown.strerror}"
         return NoUsableAnswer(problem, hint[instead.NO_NAME])
     if isinstance(error, requests.exceptions.ContentDecodingError):
-        problem = f"{doing}: the answer of {host} cannot be decoded"
+        problem = f"{doing}: the response of {host} cannot be decoded"
         return NoUsableAnswer(problem, hint[instead.OTHER_ANSWER])
     if MISSING_CA_FILE in str(error):
         return _no_ca_file(doing)
     if isinstance(refused := _innermost(error, ConnectionRefusedError), ConnectionRefusedError):
-        problem = f"{doing}: {host} takes no connections: {refused.strerror}"
+        problem = f"{doing}: {host} refused the connection: {refused.strerror}"
         return LostAnswer(problem, hint[instead.NOBODY_THERE])
     if isinstance(error, LOST) or _is_of_the_socket(error):
         problem = f"{doing}: the connection to {host} was lost: {innermost(OSError)}"
@@ -91,7 +91,7 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
     if isinstance(error, NO_REQUEST):
         problem = f"{doing}: no request can be made: {innermost(type(error))}"
         return WrongHere(problem, "check OKTA_URL, HTTPS_PROXY and NO_PROXY")
-    problem = f"{doing}: the answer of {host} cannot be read: {innermost(Exception)}"
+    problem = f"{doing}: the response of {host} cannot be read: {innermost(Exception)}"
     return NoUsableAnswer(problem, hint[instead.OTHER_ANSWER])
 
 

@@ -142,7 +142,7 @@ class Org:
                 outcome += f" request-id={request_id}"
         except TookTooLong as cause:
             self._session = _Session()  # the old one's connection is busy with the rest
-            problem = f"{doing}: the answer of {self.host} did not end in time"
+            problem = f"{doing}: the response of {self.host} did not finish in time"
             raise LostAnswer(problem, instead.CURES[instead.NO_ANSWER], in_time=False) from cause
         except NoThread as cause:
             problem = f"{doing}: this machine cannot start another thread"
@@ -174,7 +174,7 @@ class Org:
             for chunk in _chunks(response):
                 content += chunk
                 if len(content) > LARGEST_ANSWER:
-                    problem = f"{doing}: the answer of {self.host} is over {LARGEST_ANSWER} bytes"
+                    problem = f"{doing}: the response of {self.host} is over {LARGEST_ANSWER} bytes"
                     raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
         headers, hide = response.headers, _secrets_in(parts)
         return Answer(url, response.status_code, headers, bytes(content), hide)

@@ -107,7 +107,7 @@ class TokenRequest:
         if not missing or self._dpop is not None:
             return False
         self._note(
-            "the app requires DPoP: asking again with a proof; DPOP=true saves the first try"
+            "the app requires DPoP: retrying with a proof; DPOP=true skips the failed first request"
         )
         self._prover = Prover()
         return True
@@ -128,7 +128,7 @@ class TokenRequest:
             self._learn_time(answer.headers)
         token = Token(response, int(time.time()), self._clock_offset, self._prover)
         if not HEADER_TEXT.fullmatch(token.scheme + token.value):
-            problem = f"{self._doing}: the token that came back fits in no header"
+            problem = f"{self._doing}: the token that came back cannot be used in a header"
             raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
         if token.is_bound and self._prover is None:
             problem = f"{self._doing}: the token is bound to a key although no proof was sent"

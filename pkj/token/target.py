@@ -11,9 +11,9 @@ from pkj.okta import org as okta
 def check_usage(form: str | None, target: list[str] | None, path: str | None) -> None:
     """Raises WrongUsage where `-o`, `--for` and `--check` do not go together."""
     if target and form != "header":
-        raise WrongUsage("--for goes with -o header alone")
+        raise WrongUsage("--for requires -o header")
     if path is not None and form:
-        raise WrongUsage("--check prints a status, and goes with no -o")
+        raise WrongUsage("--check cannot be combined with -o")
     if path is not None and not re.fullmatch(r"/(?!/)[!-\"$-\[\]-~]*", path):
         raise WrongUsage("--check takes a path of the org, like /api/v1/users")
     if target and not re.fullmatch(r"[A-Za-z]+", target[0]):
