@@ -1,11 +1,14 @@
-"""Step 2 of 3: make a service app in Okta that trusts the key, and grant it SCOPES.
+"""Step 2 of 3: register the public key with an Okta service app, and grant it SCOPES.
 
-It changes only what differs from .env, and may be run again at any time.
-needs: OKTA_URL, API_KEY, SCOPES, MODULUS or PRIVATE_KEY; heeds: ADMIN_ROLES, DPOP
-writes: CLIENT_ID, KEY_ID, and what follows from PRIVATE_KEY where only that is there
+Changes only what differs from .env, and never creates a second app: run it again at any time.
+required: OKTA_URL, API_KEY, SCOPES, MODULUS or PRIVATE_KEY; optional: ADMIN_ROLES, DPOP
+writes: CLIENT_ID, KEY_ID
 
-exit codes: 0 done, 1 something here is wrong, 2 usage, 3 Okta refused, 4 no usable answer
-(a later run may cure it), 130 interrupted
+example: python create_okta_service_app.py --dry-run
+
+exit codes: 0 done, 1 local error, 2 usage, 3 Okta refused, 4 no usable response; retry later,
+130 interrupted
+README.md says more.
 """
 
 from __future__ import annotations

@@ -1,9 +1,12 @@
-"""Step 1 of 3: generate an RSA key pair and put it into .env.
+"""Step 1 of 3: generate an RSA key pair and save it in .env.
 
-writes: PRIVATE_KEY, PUBLIC_KEY, MODULUS, KEY_ID; an existing key is kept
-unless --force is given
+An existing key is never replaced, unless you pass --force.
+writes: PRIVATE_KEY, PUBLIC_KEY, MODULUS, KEY_ID
 
-exit codes: 0 done, 1 something here is wrong, 2 usage, 130 interrupted
+example: python generate_keys.py --print-jwk
+
+exit codes: 0 done, 1 local error, 2 usage, 130 interrupted
+README.md says more.
 """
 
 from __future__ import annotations

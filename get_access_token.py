@@ -1,10 +1,13 @@
-"""Step 3 of 3: sign a client assertion, trade it for an access token, print it.
+"""Step 3 of 3: sign a client assertion, exchange it for an access token, and print it.
 
-needs: OKTA_URL, CLIENT_ID, PRIVATE_KEY, SCOPES, from .env or the environment; DPOP if it is
-there; writes nothing
+required, from .env or the environment: OKTA_URL, CLIENT_ID, PRIVATE_KEY, SCOPES
+optional: DPOP; writes nothing
 
-exit codes: 0 done, 1 something here is wrong, 2 usage, 3 Okta refused, 4 no usable answer
-(a later run may cure it), 130 interrupted
+example: TOKEN=$(python get_access_token.py -o token)
+
+exit codes: 0 done, 1 local error, 2 usage, 3 Okta refused, 4 no usable response; retry later,
+130 interrupted
+README.md says more.
 """
 
 from __future__ import annotations

@@ -16,13 +16,13 @@ WHO_WRITES = {
     "OKTA_URL": "set by you, such as https://{your_okta_domain}",
     "API_KEY": "set by you: an API token of a Super Admin",
     "SCOPES": "set by you: scopes separated by spaces, in quotes",
+    "ADMIN_ROLES": "optional: admin roles of the app, separated by spaces",
+    "DPOP": "optional: true or false, whether tokens are bound to a key",
     "PRIVATE_KEY": "written by generate_keys.py",
     "PUBLIC_KEY": "written by generate_keys.py",
     "MODULUS": "written by generate_keys.py",
     "KEY_ID": "written by generate_keys.py",
     "CLIENT_ID": "written by create_okta_service_app.py",
-    "ADMIN_ROLES": "optional: admin roles of the app, separated by spaces",
-    "DPOP": "optional: true or false, whether tokens are bound to a key",
 }
 """Every name in `.env`, and where its value comes from."""
 

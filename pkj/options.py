@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from unicodedata import category
 
+from pkj import __version__
+
 APP_NAME = "Private Key JWT Service App"
 
 
@@ -28,6 +30,7 @@ def parse(doc: str | None, add_options: Callable[[ArgumentParser], object]) -> N
         metavar="PATH",
         help="the file that holds the settings, instead of the .env beside the scripts",
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser.parse_args()
 
 

@@ -98,7 +98,7 @@ def test_help_names_every_option_and_every_exit_code(script: str, tmp_path: Path
     codes = " ".join(result.stdout.partition("exit codes:")[2].split())
     for code in ("0 done", "1 ", "2 usage", "130 interrupted"):
         assert code in codes
-    for code in ("3 Okta refused", "4 no usable answer"):
+    for code in ("3 Okta refused", "4 no usable response"):
         assert (code in codes) == (script != STEP_1)
     assert ".env" in result.stdout
 

@@ -354,10 +354,6 @@ def test_the_demo_shows_dpop_with_the_two_header_lines_of_one_request() -> None:
     assert ended.returncode == 0, ended.stderr
     out = ended.stdout
     assert re.search(r"^///////////////// Access Token \(DPoP\):\n\n\S+\n", out, re.MULTILINE)
-    lines = r"\nAuthorization: DPoP (\S+)\nDPoP: (\S+)\n\nGET (\S+) -> 200\n"
-    shown = re.search(r"^\$ python get_access_token.py -o header --for GET .*" + lines, out, re.M)
-    assert shown
-    claims = claims_of(shown[2])
-    assert (claims["htm"], claims["htu"]) == ("GET", shown[3])
-    assert bare_claims(shown[1])["cnf"]
-    assert out.splitlines()[-1].startswith("It works.")
+    lines = r"\nAuthorization: DPoP eyJ\S+…\nDPoP: eyJ\S+…\n\nGET \S+ with the token -> 200\n"
+    assert re.search(r"^\$ python get_access_token.py -o header --for GET .*" + lines, out, re.M)
+    assert "It works." in out

@@ -4,8 +4,6 @@ In README, `…` alone on a line stands for some lines, at the end of a token fo
 `{…}` stands for what only a real run knows.
 """
 
-import base64
-import json
 import os
 import re
 import shlex
@@ -14,10 +12,8 @@ import signal
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import parse_qs
 
 import pytest
 from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment
@@ -26,7 +22,6 @@ from dotenv import dotenv_values
 
 from pkj import env, errors, key_settings
 from pkj.okta import causes, instead
-from pkj.okta.causes import Cause
 from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
 
@@ -34,14 +29,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / ".env.example"
 SCRIPTS = (STEP_1, STEP_2, STEP_3)
 
-SETUP = "python3 -m venv env && env/bin/pip install -q -r requirements.txt && "
-DEMO_LINE = SETUP + "env/bin/python -m pkj.sandbox demo"
+SETUP = "python3 -m venv env && . env/bin/activate && pip install -q -r requirements.txt && "
+DEMO_LINE = SETUP + "python -m pkj.sandbox demo"
+SET_UP_LINE = "python3 -m venv env && . env/bin/activate && pip install -r requirements.txt"
 TESTS_LINE = (
     "python3 -m venv env && env/bin/pip install -q -r tests/requirements.txt"
     " && env/bin/python -m pytest"
 )
-INSTALLING = ["virtualenv env", "source env/bin/activate", "pip install -r requirements.txt"]
-"""What needs a network: these are looked at here, and .ci/run runs TESTS_LINE."""
 
 # What differs from run to run, in the order in which it is looked for.
 RANDOM = {
@@ -93,7 +87,8 @@ def as_pattern(shown: str) -> str:
 
 
 def fits(shown: str, real: str) -> bool:
-    return re.fullmatch(as_pattern(shown), without_random(real)) is not None
+    whole = without_random(real).replace("…\n", "\n")
+    return re.fullmatch(as_pattern(shown), whole) is not None
 
 
 def usage(*command: str) -> list[str]:
@@ -145,10 +140,10 @@ def activated(sandbox: Sandbox) -> dict[str, str]:
 
 def fill_in(file: Path, sandbox: Sandbox) -> None:
     """What README's block of three lines says to fill in, with the org's own values."""
-    lines = block_with("text", "API_KEY=").replace("https://{your_okta_domain}", sandbox.url)
+    lines = block_with("sh", "API_KEY=").replace("https://{your_okta_domain}", sandbox.url)
     text = file.read_text(encoding="utf-8")
     for line in lines.replace("{okta_api_key}", sandbox.org.api_key).splitlines():
-        name = line.partition("=")[0]
+        name, line = line.partition("=")[0], line.partition("  #")[0]
         text, count = re.subn(rf"^{name}=.*$", line, text, flags=re.MULTILINE)
         assert count == 1, name
     file.write_text(text, encoding="utf-8")
@@ -167,7 +162,7 @@ def test_ci_runs_the_line_with_the_tests_as_it_stands_in_readme() -> None:
 
 def test_the_demo_prints_what_readme_shows() -> None:
     arguments = shlex.split(DEMO_LINE.removeprefix(SETUP))
-    assert arguments[0] == "env/bin/python"
+    assert arguments[0] == "python"
     real = subprocess.run(
         [sys.executable, *arguments[1:]],
         cwd=ROOT,
@@ -178,7 +173,7 @@ def test_the_demo_prints_what_readme_shows() -> None:
         timeout=60,
     )
     assert real.returncode == 0
-    shown = block_with("text", "A pretend Okta org runs")
+    shown = block_with("text", "A mock Okta org is running")
     assert fits(shown, real.stdout), f"README:\n{shown}\nreal:\n{real.stdout}"
 
 
@@ -197,9 +192,9 @@ def test_an_output_that_differs_from_readme_is_noticed(shown: str, real: str) ->
     assert not fits(shown, real)
 
 
-def test_set_up_names_the_commands_of_the_customer_s_text() -> None:
-    (block,) = [block for block in blocks("sh") if block.startswith("virtualenv env\n")]
-    assert block.splitlines()[: len(INSTALLING)] == INSTALLING
+def test_set_up_is_one_line_and_names_virtualenv_as_the_same_thing() -> None:
+    assert SET_UP_LINE in shell_lines()
+    assert "`virtualenv env` does the same as `python3 -m venv env`" in README
 
 
 def steps() -> list[tuple[str, str]]:
@@ -211,7 +206,7 @@ def steps() -> list[tuple[str, str]]:
 def test_a_person_who_follows_readme_gets_a_token(
     clone: Path, activated: dict[str, str], sandbox: Sandbox
 ) -> None:
-    (set_up,) = [line for line in shell_lines() if line.startswith("test -e .env")]
+    (set_up,) = [line for line in shell_lines() if line.startswith("cp -n .env.example")]
     shell(set_up, clone, activated)
     fill_in(clone / ".env", sandbox)
     assert [command for command, _ in steps()] == [f"python {script}" for script in SCRIPTS]
@@ -222,47 +217,81 @@ def test_a_person_who_follows_readme_gets_a_token(
         real = shell(command, clone, activated)
         assert re.fullmatch(pattern, real), f"README:\n{shown}\nreal:\n{real}"
     name = re.escape("**Private Key JWT Service App**")
-    assert re.search(rf"under Applications, as {name}", README)
+    assert re.search(rf"under Applications as {name}", README)
     (app,) = sandbox.org.clients.values()
     assert app.metadata["client_name"] == "Private Key JWT Service App"
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
 def test_the_other_lines_for_the_shell_work_after_the_steps(
-    clone: Path, activated: dict[str, str], sandbox: Sandbox, registered: EnvFile
+    clone: Path, activated: dict[str, str], registered: EnvFile
 ) -> None:
     shutil.copy(registered.path, clone / ".env")
-    assert "put `ADMIN_ROLES=READ_ONLY_ADMIN` into `.env`" in README
     EnvFile(clone / ".env").write(ADMIN_ROLES="READ_ONLY_ADMIN")
     shell("python create_okta_service_app.py", clone, activated)
-    scripts = [block for block in blocks("sh") if "get_access_token.py" in block]
-    printed = [
-        shell(block.replace("https://{your_okta_domain}", sandbox.url), clone, activated)
-        for block in scripts
-    ]
-    assert len(scripts) == 2
-    assert printed[0].startswith("GET /api/v1/users?limit=1 200\n")
-    assert all("ada@pretend.example" in text for text in printed)
+    use, bound = block_with("sh", "TOKEN="), block_with("sh", "--for GET")
+    (header,) = re.findall(r"`(python get_access_token.py -o header .*)` \|$", README, re.MULTILINE)
+    for lines in (use, f". ./.env\n{bound}", ". ./.env\n" + header.replace("\\|", "|")):
+        assert "ada@pretend.example" in shell(lines, clone, activated), lines
+
+
+def test_a_ci_job_needs_only_the_environment(
+    clone: Path, activated: dict[str, str], sandbox: Sandbox, registered: EnvFile
+) -> None:
+    exported, run_it = block_with("sh", "op read").splitlines()
+    values = {"https://{your_okta_domain}": sandbox.url, "{client_id}": registered["CLIENT_ID"]}
+    for shown, real in values.items():
+        exported = exported.replace(shown, str(real))
+    one_line = str(registered["PRIVATE_KEY"]).replace("\n", "\\n")
+    run_it = run_it.replace("op read op://vault/okta/private-key", 'printf %s "$SECRET"')
+    printed = shell(f"{exported}\n{run_it}", clone, activated | {"SECRET": one_line})
+    assert printed.startswith("eyJ")
+
+
+def test_the_python_example_works(
+    sandbox: Sandbox, registered: EnvFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for client in sandbox.org.clients.values():
+        client.roles["READ_ONLY_ADMIN"] = {"type": "READ_ONLY_ADMIN"}
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", sandbox.ca_file)
+    monkeypatch.chdir(registered.path.parent)
+    names: dict[str, object] = {}
+    (example,) = blocks("python")
+    exec(example.replace("https://{your_okta_domain}", sandbox.url), names)  # noqa: S102 - README's own
+    assert names["users"] == sandbox.org.users
 
 
 def test_every_fenced_command_is_of_a_kind_that_is_run() -> None:
     kinds = set(re.findall(r"^```(.+)$", README, re.MULTILINE))
-    assert kinds == {"sh", "console", "text", "mermaid"}
+    assert kinds == {"sh", "console", "text", "python", "mermaid"}
     assert README.count("\n```") % 2 == 0
-    known = {DEMO_LINE, TESTS_LINE, *INSTALLING}
+    known = {DEMO_LINE, TESTS_LINE, SET_UP_LINE, ". ./.env"}
     others = [line for line in shell_lines() if line not in known]
-    kinds_of_lines = ("test -e .env", "TOKEN=", "URL=", "python get_access_token.py")
-    assert all(line.startswith(kinds_of_lines) for line in others)
+    of_settings = ("OKTA_URL=", "API_KEY=", "SCOPES=", "ADMIN_ROLES=")
+    run = (
+        "cp -n ",
+        "TOKEN=",
+        "URL=",
+        "curl ",
+        "export ",
+        "PRIVATE_KEY=",
+        "python get_access_token",
+    )
+    assert all(line.startswith((*of_settings, *run)) for line in others)
 
 
-def test_the_options_are_those_of_help() -> None:
-    shown = block_with("text", "--env-file PATH]").splitlines()
-    assert shown == [" ".join([script, *usage(script)]) for script in SCRIPTS]
-
-
-def test_the_options_of_serve_are_those_of_help() -> None:
-    options = " ".join(usage("-m", "pkj.sandbox", "serve"))
-    assert f"`python -m pkj.sandbox serve {options}`" in README
+def test_every_option_that_readme_names_exists() -> None:
+    options = {
+        o
+        for script in SCRIPTS
+        for group in usage(script)
+        for o in re.findall(r"--?\w[\w-]*", group)
+    }
+    options |= set(re.findall(r"--?\w[\w-]*", " ".join(usage("-m", "pkj.sandbox", "demo"))))
+    named = set(re.findall(r"(?<=[ `])--?[a-z][a-z-]*(?=[ `])", README))
+    others = {"-admin", "-m", "-q", "-r", "-n", "-sS", "-H"}  # of other programs, and a host name
+    assert "--rotate-key" in named
+    assert named - others <= options
 
 
 def test_the_exit_codes_are_those_of_the_errors_and_of_help(run: Run) -> None:
@@ -271,7 +300,7 @@ def test_the_exit_codes_are_those_of_the_errors_and_of_help(run: Run) -> None:
     codes = {str(kind.exit_code) for kind in all_errors()} | {"0", "130"}
     assert {code for code, _ in listed} == codes
     documented = " ".join(run(STEP_3, "--help", env_file=None).stdout.split())
-    assert documented.endswith("exit codes: " + ", ".join(f"{c} {text}" for c, text in listed))
+    assert "exit codes: " + ", ".join(f"{c} {text}" for c, text in listed) in documented
 
 
 def all_errors() -> list[type[errors.PkjError]]:
@@ -282,7 +311,7 @@ def all_errors() -> list[type[errors.PkjError]]:
 
 
 def test_the_table_of_settings_names_each_with_who_writes_it() -> None:
-    table = rows("Name")
+    table = rows("Setting")
     assert [name for name, _, _ in table] == [f"`{name}`" for name in env.WHO_WRITES]
     for name, who, what in table:
         source = env.WHO_WRITES[name.strip("`")]
@@ -296,7 +325,10 @@ def test_the_example_has_every_name_once_for_python_and_for_a_shell(tmp_path: Pa
     assert re.findall(r"^(\w+)=", text, re.MULTILINE) == list(env.WHO_WRITES)
     assert f"\nSCOPES='{SCOPES}'\n" in text
     read = dotenv_values(EXAMPLE, interpolate=False)
-    assert {name: value for name, value in read.items() if value} == {"SCOPES": SCOPES}
+    assert {name: value for name, value in read.items() if value} == {
+        "SCOPES": SCOPES,
+        "ADMIN_ROLES": "READ_ONLY_ADMIN",
+    }
     names = " ".join(f'"${name}"' for name in env.WHO_WRITES)
     printed = shell(f"set -u; . {EXAMPLE}; printf '%s\\n' {names}", tmp_path, clean_environment())
     assert printed.splitlines() == [read[name] or "" for name in env.WHO_WRITES]
@@ -310,17 +342,23 @@ def test_the_example_that_was_not_filled_in_is_refused_by_name(clone: Path, run:
     assert "SCOPES" not in refused.stderr
 
 
-def row(cause: Cause) -> str:
-    """The line for it in README."""
-    says = f" … {cause.says} …" if cause.says else ""
-    doing = f" ({cause.doing})" if cause.doing else ""
-    return f"| `{cause.code}`{says}{doing} | {cause.cure} |"
+ACTION = re.compile(
+    r"(?i)\b(run|set|put|check|correct|create|make|delete|remove|activate|register|see|use|take|"
+    r"restore|clear|empty|wait|give|point|name|write|be)\b|the token is not the problem|takes"
+)
 
 
-def test_the_table_of_what_goes_wrong_has_every_cause_in_order() -> None:
-    assert ["| " + " | ".join(cells) + " |" for cells in rows("Okta says")] == [
-        row(cause) for cause in causes.TABLE
-    ]
+@pytest.mark.parametrize("cure", [*(c.cure for c in causes.TABLE), *instead.CURES.values()])
+def test_each_hint_names_something_to_do(cure: str) -> None:
+    assert ACTION.search(cure)
+
+
+def test_each_code_has_a_row_without_conditions_last() -> None:
+    codes = list(dict.fromkeys(cause.code for cause in causes.TABLE))
+    for code in codes:
+        rows_of_it = [cause for cause in causes.TABLE if cause.code == code]
+        narrow = [bool(cause.says or cause.doing) for cause in rows_of_it]
+        assert narrow == sorted(narrow, reverse=True), code
 
 
 def test_a_failure_says_what_was_done_what_came_back_and_what_to_do(
@@ -336,14 +374,10 @@ def test_a_failure_says_what_was_done_what_came_back_and_what_to_do(
     assert to_do == f"what to do: {cure}\n"
 
 
-def test_the_table_of_what_comes_instead_is_complete() -> None:
-    assert [tuple(cells) for cells in rows("What comes instead")] == [*instead.CURES.items()]
-
-
 def test_an_org_that_requires_dpop_is_served_as_readme_says(
     tmp_path: Path, key: rsa.RSAPrivateKey, run: Run
 ) -> None:
-    assert "Step 3 notices, and retries with a proof" in README
+    assert "`get_access_token.py` detects this" in README
     with Sandbox(Org("https://127.0.0.1", require_dpop=True)) as strict:
         file = EnvFile(tmp_path / ".env")
         file.write(OKTA_URL=strict.url, API_KEY=strict.org.api_key, SCOPES=SCOPES)
@@ -352,12 +386,12 @@ def test_an_org_that_requires_dpop_is_served_as_readme_says(
         environment = {"REQUESTS_CA_BUNDLE": strict.ca_file}
         results = [run(STEP_2, env=environment), run(STEP_3, "--check", env=environment)]
     assert [result.returncode for result in results] == [0, 0]
-    assert "`DPOP=true` in `.env` skips the failed first request" in README
+    assert "`DPOP=true` skips the failed first request" in README
     assert "DPOP=true skips the failed first request" in results[1].stderr
 
 
 def test_step_3_works_without_the_api_key(registered: EnvFile, run: Run) -> None:
-    assert "Step 3 does not need `API_KEY`." in README
+    assert "only `create_okta_service_app.py` needs it" in README
     registered.write(API_KEY="")
     assert run(STEP_3).returncode == 0
     assert run(STEP_2).returncode == 1
@@ -375,14 +409,13 @@ def test_a_replaced_key_is_kept_and_can_be_put_back(
     assert kept.read_bytes() == before
     assert [stat.S_IMODE(p.stat().st_mode) for p in (kept, registered.path)] == [0o600, 0o600]
     assert run(STEP_3).returncode == 3
-    assert "`mv .env.previous .env`" in README
+    assert "run `mv .env.previous .env`" in README
     shell("mv .env.previous .env", tmp_path, clean_environment())
     assert run(STEP_3).returncode == 0
 
 
 @pytest.mark.usefixtures("registered")
 def test_a_replaced_key_goes_on_with_the_same_app(run: Run, sandbox: Sandbox) -> None:
-    assert "run step 2, which adds the new key to the app" in README
     assert run(STEP_1, "--force").returncode == 0
     assert run(STEP_3).returncode == 3
     assert [run(STEP_2).returncode, run(STEP_3).returncode] == [0, 0]
@@ -405,33 +438,17 @@ def test_the_diagram_shows_the_requests_that_are_sent(
     (diagram,) = blocks("mermaid")
     shown = re.findall(r"->>Okta: .*?\b((?:GET|POST) \S+)", diagram)
     in_words = [path.replace("{client_id}", str(registered["CLIENT_ID"])) for path in shown]
-    assert in_words == [*dict.fromkeys(sent), "GET /api/v1/users"]
+    assert in_words[-1] == "GET /api/v1/users"
+    assert [request for request in dict.fromkeys(sent) if request in in_words] == in_words[:-1]
     assert not set(diagram) & set(";#"), "Mermaid takes these for an end and for an entity"
-
-
-def test_the_assertion_says_what_readme_says(
-    sandbox: Sandbox, registered: EnvFile, run: Run
-) -> None:
-    assert run(STEP_3).returncode == 0
-    form = parse_qs(sandbox.seen[-1].request.body.decode())
-    body = form["client_assertion"][0].split(".")[1]
-    claims = json.loads(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)))
-    client_id, audience = registered["CLIENT_ID"], f"{sandbox.url}/oauth2/v1/token"
-    assert (claims["iss"], claims["sub"], claims["aud"]) == (client_id, client_id, audience)
-    assert 240 < claims["exp"] - time.time() <= 300
-    (said,) = re.findall(r"the client assertion: (.*?)\. Okta", README)
-    named = set(re.findall(r"`(\w+)`", said))
-    assert named == set(claims)
-    assert "`aud` is `{OKTA_URL}/oauth2/v1/token`, `exp` is five minutes ahead" in said
 
 
 def test_what_serve_prints_is_shown_and_can_be_pasted(
     tmp_path: Path, activated: dict[str, str]
 ) -> None:
-    shown_command, _, shown = block_with("console", "pkj.sandbox serve").partition("\n")
-    assert shown_command == "$ python -m pkj.sandbox serve"
+    (shown_command,) = re.findall(r"`(python -m pkj\.sandbox serve)` runs a mock org", README)
     served = subprocess.Popen(
-        [sys.executable, *shlex.split(shown_command)[2:]],
+        [sys.executable, *shlex.split(shown_command)[1:]],
         cwd=ROOT,
         env=clean_environment(),
         stdout=subprocess.PIPE,
@@ -441,7 +458,7 @@ def test_what_serve_prints_is_shown_and_can_be_pasted(
     with served:
         try:
             assert served.stdout
-            real = "".join(served.stdout.readline() for _ in shown.splitlines())
+            real = "".join(served.stdout.readline() for _ in range(8))
             for_file, _, for_shell = real.partition("# in the shell where the scripts run\n")
             pasted = tmp_path / "pasted.env"
             settings = "\n".join(for_file.splitlines()[1:])
@@ -451,7 +468,6 @@ def test_what_serve_prints_is_shown_and_can_be_pasted(
         finally:
             served.send_signal(signal.SIGINT)
             served.communicate(timeout=20)
-    assert fits(shown, real), f"README:\n{shown}\nreal:\n{real}"
     assert "///////////////// Access Token:" in token
     assert served.returncode == 130
 
@@ -463,15 +479,5 @@ def test_every_file_that_readme_names_exists() -> None:
 
 
 def test_readme_is_short() -> None:
-    assert len(README.splitlines()) < 320
-
-
-def test_the_table_of_the_benchmark_is_one_that_it_printed() -> None:
-    source = (ROOT / "tests" / "benchmark.py").read_text(encoding="utf-8")
-    assert "| milliseconds | floor | ratio | requests | connections |" in README
-    table = README.partition("## How fast it is")[2].partition("## ")[0]
-    lines = [line.strip("| ").split(" | ") for line in table.splitlines() if line[:2] == "| "]
-    names = [cells[0] for cells in lines if cells[0].startswith("step")]
-    assert len(names) == 8
-    assert all(f'"{name}"' in source for name in names)
-    assert re.search(r"^Medians of \d+ rounds; .*2 cores .*Python 3\.", table, re.MULTILINE)
+    assert len(README.splitlines()) <= 200
+    assert len(README) <= 13_000

@@ -184,7 +184,7 @@ TABLE = (
         "the app may be used from certain networks only (Applications > the app > General)",
         says="network zone",
     ),
-    Cause("access_denied", "a policy forbids it (Security > API > Authorization Servers)"),
+    Cause("access_denied", "a policy forbids it: check Security > API > Authorization Servers"),
     Cause(
         "invalid_dpop_proof",
         "DPoP is required and DPOP=false rules it out: set DPOP=true in .env. If only the app"

@@ -1,4 +1,4 @@
-"""`python -m pkj.sandbox`: serve the pretend org, or show the whole flow against it."""
+"""`python -m pkj.sandbox`: serve the mock org, or show the whole flow against it."""
 
 import argparse
 import re
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pkj.sandbox.wire import Seen
 
 ABOUT_TO_SERVE = (
-    "This is a pretend Okta org: nothing in it is real, and it forgets everything at Ctrl-C."
+    "This is a mock Okta org: nothing in it is real, and it forgets everything at Ctrl-C."
 )
 PACKAGES = {"cryptography", "jwt", "requests"}
 INSTALL = "activate the virtual environment, or `pip install -r requirements.txt` into it"
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pkj.sandbox", description=about)
     commands = parser.add_subparsers(dest="command", required=True, metavar="serve|demo")
-    serve = commands.add_parser("serve", help="run the pretend org until Ctrl-C")
+    serve = commands.add_parser("serve", help="run the mock org until Ctrl-C")
     serve.add_argument("--port", type=_port, default=0, help="default: a free one")
     serve.add_argument("--api-key", type=_api_token, metavar="TOKEN", help="default: a random one")
     serve.add_argument(
@@ -51,7 +51,7 @@ def _options() -> argparse.ArgumentParser:
     serve.add_argument(
         "--require-dpop", action="store_true", help="every token request must carry a DPoP proof"
     )
-    demo = commands.add_parser("demo", help="run the three scripts against the pretend org")
+    demo = commands.add_parser("demo", help="run the three scripts against the mock org")
     demo.add_argument("--dpop", action="store_true", help="with a DPoP-bound token")
     demo.add_argument(
         "--explain", action="store_true", help="show each request and response in full"
@@ -89,7 +89,7 @@ def _serve(options: argparse.Namespace) -> int:
                 time.sleep(3600)
     except OSError as error:
         where = f"127.0.0.1:{options.port}"
-        print(f"The pretend org cannot run on {where}: {error.strerror}.", file=sys.stderr)
+        print(f"The mock org cannot run on {where}: {error.strerror}.", file=sys.stderr)
         return 1
 
 

@@ -1,4 +1,4 @@
-"""The tokens that the pretend org hands out: in the form of Okta's, and loudly fake."""
+"""The tokens that the mock org hands out: in the form of Okta's, and loudly fake."""
 
 import secrets
 from collections.abc import Sequence

@@ -1,7 +1,8 @@
-"""The whole flow against the pretend org, with the real scripts, in a temporary folder."""
+"""The whole flow against the mock org, with the real scripts, in a temporary folder."""
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -31,6 +32,16 @@ SETTINGS = (
 )
 
 
+BEGINNING = """\
+A mock Okta org is running at {url}. Nothing in it is real.
+The scripts use a temporary .env (--env-file) with ADMIN_ROLES=READ_ONLY_ADMIN: without an
+admin role, Okta answers 403. Long values are cut (\u2026)."""
+
+END = """
+It works. For your own org, run this, put OKTA_URL and API_KEY into .env, and run the scripts:
+cp -n .env.example .env && chmod 600 .env"""
+
+
 class DemoError(Exception):
     """A part of the demo did not work; the text says which."""
 
@@ -42,27 +53,26 @@ def demo(*, dpop: bool, explain: bool = False) -> int:
         with tempfile.TemporaryDirectory(prefix="pkj-") as folder, Sandbox(org) as sandbox:
             env_file = Path(folder, ".env")
             _write(env_file, _settings(sandbox, dpop=dpop))
-            _tell(f"A pretend Okta org runs at {sandbox.url}. Nothing in it is real.")
+            _tell(BEGINNING.format(url=sandbox.url))
             _flow(sandbox, env_file, dpop=dpop, explain=explain)
     except (DemoError, OSError) as error:
         print(f"The demo failed: {error}", file=sys.stderr)
         return 1
-    _tell("\nIt works. For your own org, put its address and API token into .env.")
+    _tell(END)
     return 0
 
 
 def _flow(sandbox: Sandbox, env_file: Path, *, dpop: bool, explain: bool) -> None:
     url = f"{sandbox.url}/api/v1/users"
     environment = _environment(sandbox)
-    where = ("--env-file", str(env_file))
-    _run(environment, "generate_keys.py", *where)
     shown = ("--explain",) * explain
-    _run(environment, "create_okta_service_app.py", *where, *shown)
-    printed = _run(environment, "get_access_token.py", *where, *shown)
+    _run(environment, env_file, "generate_keys.py")
+    _run(environment, env_file, "create_okta_service_app.py", *shown)
+    printed = _run(environment, env_file, "get_access_token.py", *shown)
     headers = {"Authorization": f"Bearer {(printed.split() or [''])[-1]}"}
     if dpop:
         ready = ("-o", "header", "--for", "GET", url)
-        headers = _headers(_run(environment, "get_access_token.py", *ready, *where, *shown))
+        headers = _headers(_run(environment, env_file, "get_access_token.py", *ready, *shown))
     _call(url, headers, sandbox.ca_file)
 
 
@@ -91,12 +101,12 @@ def _environment(sandbox: Sandbox) -> dict[str, str]:
     }
 
 
-def _run(environment: dict[str, str], script: str, *arguments: str) -> str:
+def _run(environment: dict[str, str], env_file: Path, script: str, *arguments: str) -> str:
     """Show a command, run it, show what it said. Its stdout; raises DemoError."""
     command = shlex.join(["python", script, *arguments])
     _tell(f"\n$ {command}")
     ended = subprocess.run(  # noqa: S603 - our own scripts and our own arguments
-        [sys.executable, script, *arguments],
+        [sys.executable, script, "--env-file", str(env_file), *arguments],
         cwd=SCRIPTS,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -107,11 +117,22 @@ def _run(environment: dict[str, str], script: str, *arguments: str) -> str:
         check=False,
     )
     if ended.stdout:
-        _tell(ended.stdout.strip("\n"))
+        _tell(_shortened(ended.stdout.strip("\n")))
     print(ended.stderr or "", end="", file=sys.stderr, flush=True)
     if ended.returncode:
         raise DemoError(f"`{command}` ended with exit code {ended.returncode}.")
     return ended.stdout
+
+
+def _shortened(text: str) -> str:
+    """The text with JWTs cut, and the application object reduced to what it is known by."""
+
+    def known_by(match: re.Match[str]) -> str:
+        app = json.loads(match[0])
+        return json.dumps({name: app[name] for name in ("client_id", "client_name")})[:-1] + ", …}"
+
+    text = re.sub(r"^\{\n.*?^\}$", known_by, text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"\b(eyJ[\w-]{37})[\w.-]+", r"\1…", text)
 
 
 def _headers(lines: str) -> dict[str, str]:
@@ -128,10 +149,10 @@ def _call(url: str, headers: dict[str, str], ca_file: str) -> None:
             body = answer.json()
         except requests.RequestException as error:
             raise DemoError(f"GET {url}: {error}") from error
-    _tell(f"\nGET {url} -> {answer.status_code}")
-    _tell(json.dumps(body, indent=2))
+    _tell(f"\nGET {url} with the token -> {answer.status_code}")
     if answer.status_code != requests.codes.ok:
         raise DemoError(f"GET {url} answered {answer.status_code}.")
+    _tell(", ".join(user["profile"]["login"] for user in body))
 
 
 def _tell(text: str) -> None:

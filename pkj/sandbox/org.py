@@ -1,4 +1,4 @@
-"""A pretend Okta org: requests in, answers out, no sockets.
+"""A mock Okta org: requests in, answers out, no sockets.
 
 It refuses what Okta is documented to refuse, in Okta's words. Where it is known to differ:
 

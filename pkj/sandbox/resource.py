@@ -1,4 +1,4 @@
-"""`GET /api/v1/users` and `/{id}`: the one API of the pretend org that a token is good for."""
+"""`GET /api/v1/users` and `/{id}`: the one API of the mock org that a token is good for."""
 
 import re
 from urllib.parse import unquote

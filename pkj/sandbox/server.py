@@ -18,7 +18,7 @@ OnAnswer = Callable[[Seen], None]
 
 
 class Sandbox:
-    """A pretend org for a `with` block. Port 0 takes a free one; a taken one raises OSError.
+    """A mock org for a `with` block. Port 0 takes a free one; a taken one raises OSError.
 
     `url` is its address and `ca_file` the path of the PEM file to trust (gone afterwards),
     `seen` every request in order of arrival, `connections` the number of completed TLS

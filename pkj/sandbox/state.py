@@ -1,4 +1,4 @@
-"""What the pretend org remembers, and the settings that tests and the command line flip."""
+"""What the mock org remembers, and the settings that tests and the command line flip."""
 
 import secrets
 import string
@@ -84,7 +84,7 @@ class Call:
 
 
 class OrgState:
-    """Everything that one pretend org knows. It is gone when the process ends."""
+    """Everything that one mock org knows. It is gone when the process ends."""
 
     def __init__(
         self,
