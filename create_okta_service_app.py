@@ -1,13 +1,15 @@
-"""Step 2 of 3: register the public key with an Okta service app, and grant it SCOPES.
+"""Step 2 of 3: register the public key with an Okta service app, grant SCOPES.
 
-Changes only what differs from .env, and never creates a second app: run it again at any time.
-required: OKTA_URL, API_KEY, SCOPES, MODULUS or PRIVATE_KEY; optional: ADMIN_ROLES, DPOP
+Changes only what differs from .env, and never creates a second app:
+run it again at any time.
+required: OKTA_URL, API_KEY, SCOPES, MODULUS or PRIVATE_KEY
+optional: ADMIN_ROLES, DPOP
 writes: CLIENT_ID, KEY_ID
 
 example: python create_okta_service_app.py --dry-run
 
-exit codes: 0 done, 1 local error, 2 usage, 3 Okta refused, 4 no usable response; retry later,
-130 interrupted
+exit codes: 0 done, 1 local error, 2 usage, 3 Okta refused,
+4 no usable response; retry later, 130 interrupted
 README.md says more.
 """
 

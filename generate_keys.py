@@ -23,7 +23,7 @@ def add_options(parser: console.ArgumentParser) -> None:
         help="replace an existing key; the file is first backed up to .env.previous",
     )
     parser.add_argument(
-        "--print-jwk", action="store_true", help="only print the public key, as a JWK"
+        "--print-jwk", action="store_true", help="print the public key as a JWK, and change nothing"
     )
 
 

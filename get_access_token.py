@@ -1,12 +1,12 @@
-"""Step 3 of 3: sign a client assertion, exchange it for an access token, and print it.
+"""Step 3 of 3: sign a client assertion, exchange it for an access token.
 
 required, from .env or the environment: OKTA_URL, CLIENT_ID, PRIVATE_KEY, SCOPES
 optional: DPOP; writes nothing
 
 example: TOKEN=$(python get_access_token.py -o token)
 
-exit codes: 0 done, 1 local error, 2 usage, 3 Okta refused, 4 no usable response; retry later,
-130 interrupted
+exit codes: 0 done, 1 local error, 2 usage, 3 Okta refused,
+4 no usable response; retry later, 130 interrupted
 README.md says more.
 """
 

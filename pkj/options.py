@@ -44,7 +44,7 @@ def add_app_options(parser: ArgumentParser) -> None:
     instead.add_argument(
         "--rotate-key",
         action="store_true",
-        help="replace the key in .env by a new one; Okta goes on trusting the old one",
+        help="replace the key in .env with a new one; Okta still trusts the old one",
     )
     instead.add_argument(
         "--retire-old-keys",
@@ -61,7 +61,7 @@ def add_token_options(parser: ArgumentParser) -> None:
         "-o",
         dest="form",
         choices=("text", "token", "json", "header"),
-        help="what to print: text (the default), the token alone, the answer as JSON, or a"
+        help="what to print: text (the default), the token alone, the response as JSON, or a"
         " header for `curl -H @-`",
     )
     parser.add_argument(
@@ -87,10 +87,13 @@ def add_network_options(parser: ArgumentParser) -> None:
         type=_seconds,
         default=30.0,
         metavar="SECONDS",
-        help="how long to wait for Okta (30); a whole answer may take four times that",
+        help="how long to wait for Okta (30); a whole response may take four times that",
     )
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="show each request and answer on stderr"
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="show each request and response in a line on stderr",
     )
     parser.add_argument(
         "--explain",
