@@ -24,25 +24,23 @@ def add_options(parser: console.ArgumentParser) -> None:
 
 def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
     from pkj import key_settings, settings
-    from pkj.okta.retries import FOR_A_TOKEN
+    from pkj.okta.org import FOR_A_TOKEN
     from pkj.token import check as api_check
-    from pkj.token import target as request_target
-    from pkj.token.access_token import USELESS
-    from pkj.token.request import Client, TokenRequest
+    from pkj.token.request import USELESS, Client, TokenRequest
 
-    request_target.check_usage(options.form, options.target, options.check)
+    api_check.check_usage(options.form, options.target, options.check)
     have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
     wanted, bound = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
     client = Client(settings.client_id(have["CLIENT_ID"]), *key_settings.signing_key(env))
     org = settings.org(have, options, out.note, FOR_A_TOKEN)
     if options.target or options.check:
         url = options.target[1] if options.target else org.url + options.check
-        request_target.check_url(url, org.url)
+        api_check.check_url(url, org.url)
     form, target = options.form or "text", options.target
     if target:
         target[0] = target[0].upper()
     if bound:
-        request_target.refuse_bound(form, target)
+        api_check.refuse_bound(form, target)
 
     token = TokenRequest(org, client, wanted, bound, out.note).send()
 
@@ -53,7 +51,7 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
         api_check.call(org, token, options.check, out)
         return
     if token.is_bound:
-        request_target.refuse_bound(form, target)
+        api_check.refuse_bound(form, target)
     if form == "json" and token.is_bound:
         out.note(f"warning: {USELESS}")
     if form == "text":

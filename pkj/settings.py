@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from pkj.errors import WrongHere
-from pkj.okta.org import Org
-from pkj.okta.retries import FOR_AN_APP
+from pkj.okta.org import FOR_AN_APP, Org
 
 OKTA_DOMAINS = (
     "okta.com",

@@ -24,7 +24,7 @@ from joserfc.jwk import RSAKey
 from pkj import key_settings, keys
 from pkj.app import delete as app_deletion
 from pkj.app import find as app_choice
-from pkj.okta import retries
+from pkj.okta import org
 from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
@@ -127,7 +127,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds for which scripts in this process paused before a retry; none is waited."""
     asked: list[float] = []
     stand_in = SimpleNamespace(**vars(time) | {"sleep": asked.append})
-    for module in (retries, app_choice, app_deletion):
+    for module in (org, app_choice, app_deletion):
         monkeypatch.setattr(module, "time", stand_in)
     return asked
 

@@ -14,7 +14,7 @@ from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
 from pkj.sandbox.wire import Action
 from pkj.sandbox.wrong_answers import echo, html, rate_limit, redirect, status
-from pkj.token.target import check_usage
+from pkj.token.check import check_usage
 
 USERS = "/api/v1/users?limit=1"
 GET = "GET /api/v1/"

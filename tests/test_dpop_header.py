@@ -27,7 +27,7 @@ from joserfc.jwk import ECKey
 from pkj.errors import WrongUsage
 from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
-from pkj.token.target import check_url, check_usage
+from pkj.token.check import check_url, check_usage
 
 GET_USERS = ("-o", "header", "--for", "GET")
 

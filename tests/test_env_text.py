@@ -13,7 +13,7 @@ from dotenv.parser import Binding, parse_stream
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from pkj import env_text, key_settings
+from pkj import env, key_settings
 
 NAMES = st.sampled_from(["A", "B", "KEY_ID", "PRIVATE_KEY"])
 VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"))
@@ -73,7 +73,7 @@ def test_the_reader_says_what_python_dotenv_says_of_any_text(folder: Path) -> No
     @settings(deadline=None)
     @given(st.one_of(TEXTS, st.text(st.characters(exclude_categories=["Cs"]))))
     def holds(text: str) -> None:
-        assert env_text.read(text) == dotenv_reads(folder, text)
+        assert env.read(text) == dotenv_reads(folder, text)
 
     holds()
 
@@ -91,7 +91,7 @@ def test_after_a_change_python_dotenv_reads_the_old_values_updated_by_the_new(
     assume(is_readable(text))
     before = dotenv_reads(folder, text)
 
-    after = env_text.replace(text, values)
+    after = env.replace(text, values)
 
     assert dotenv_reads(folder, after) == {**before, **values}
     names = [b.key for b in bindings(after)]
@@ -107,7 +107,7 @@ def test_a_change_leaves_every_other_line_as_it_is_byte_for_byte(
     names = [b.key for b in bindings(text) if b.key in values]
     assume(len(names) == len(set(names)))
 
-    after = env_text.replace(text, values)
+    after = env.replace(text, values)
 
     assert untouched(after, values) == untouched(text, values)
     assert after.startswith("\ufeff") == text.startswith("\ufeff")
@@ -118,7 +118,7 @@ def test_a_change_leaves_every_other_line_as_it_is_byte_for_byte(
 def test_new_names_are_added_behind_what_is_there(text: str, values: dict[str, str]) -> None:
     assume(is_readable(text))
 
-    after = env_text.replace(text, values)
+    after = env.replace(text, values)
 
     assert after.startswith(text)
     assert [b.key for b in bindings(after)][-len(values) :] == list(values) or not values
@@ -128,9 +128,9 @@ def test_new_names_are_added_behind_what_is_there(text: str, values: dict[str, s
 @given(text=TEXTS, values=st.dictionaries(NAMES, VALUES))
 def test_the_same_change_twice_is_the_same_as_once(text: str, values: dict[str, str]) -> None:
     assume(is_readable(text))
-    once = env_text.replace(text, values)
+    once = env.replace(text, values)
 
-    assert env_text.replace(once, values) == once
+    assert env.replace(once, values) == once
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_the_same_change_twice_is_the_same_as_once(text: str, values: dict[str, 
     ],
 )
 def test_a_line_before_and_after(before: str, after: str) -> None:
-    assert env_text.replace(before, {"A": "new"}) == after
+    assert env.replace(before, {"A": "new"}) == after
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_line_before_and_after(before: str, after: str) -> None:
     ],
 )
 def test_a_value_of_several_lines_takes_the_file_s_line_ends(before: str, after: str) -> None:
-    assert env_text.replace(before, {"A": "x\ny"}) == after
+    assert env.replace(before, {"A": "x\ny"}) == after
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_a_value_of_several_lines_takes_the_file_s_line_ends(before: str, after:
     ],
 )
 def test_the_line_that_cannot_be_read_is_named(text: str, line: int | None) -> None:
-    assert env_text.unreadable_line(text) == line
+    assert env.unreadable_line(text) == line
 
 
 def shell_reads(folder: Path, text: str, name: str, shell: str = "sh") -> str:
@@ -225,7 +225,7 @@ def shell_reads(folder: Path, text: str, name: str, shell: str = "sh") -> str:
 @example(value="=~/a=~")
 @example(value="--")
 def test_a_shell_reads_what_this_toolkit_writes(folder: Path, value: str) -> None:
-    text = env_text.replace("# it's\nexport B=1\nA='1' # \"why\n", {"A": value})
+    text = env.replace("# it's\nexport B=1\nA='1' # \"why\n", {"A": value})
 
     assert shell_reads(folder, text, "A") == value
 
@@ -239,7 +239,7 @@ def test_a_shell_reads_a_key_as_it_was_written(
         pytest.skip(f"there is no {shell} here")
     values = key_settings.of_new_key(key)
 
-    text = env_text.replace("SCOPES='a b'\n", values)
+    text = env.replace("SCOPES='a b'\n", values)
 
     assert shell_reads(folder, text, name, shell) == values[name]
     assert dotenv_values(stream=io.StringIO(text)) == {"SCOPES": "a b", **values}
@@ -259,7 +259,7 @@ def test_a_shell_reads_a_key_as_it_was_written(
 def test_a_comment_behind_a_value_is_a_comment_to_a_shell_as_well(
     folder: Path, before: str, value: str
 ) -> None:
-    after = env_text.replace(before, {"A": value})
+    after = env.replace(before, {"A": value})
 
     assert shell_reads(folder, after, "A") == value
     assert dotenv_reads(folder, after) == {"A": value}

@@ -13,7 +13,7 @@ from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run
 from dpop_requests import of_the_app
 from scene import Scene
 
-from pkj.okta import clock, deadline
+from pkj.okta import answers, org
 from pkj.sandbox.exchange import Answer, management_refusal
 from pkj.sandbox.faults import Fault, patch
 from pkj.sandbox.server import Sandbox
@@ -239,7 +239,7 @@ def test_no_thread_to_be_had_is_a_local_error(run: Run, monkeypatch: pytest.Monk
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(deadline, "threading", SimpleNamespace(Thread=NoMore))
+    monkeypatch.setattr(org, "threading", SimpleNamespace(Thread=NoMore))
 
     result = run(STEP_3)
 
@@ -292,7 +292,7 @@ def test_a_clock_is_wrong_only_by_what_a_slow_answer_does_not_explain(
     now = time.time()
     headers = {"Date": formatdate(now - date, usegmt=True)}
 
-    offset = clock.offset(headers, now - sent)
+    offset = answers.offset(headers, now - sent)
 
     assert offset == (None if seconds is None else pytest.approx(seconds, abs=2))
 

@@ -24,8 +24,8 @@ from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
 from pkj.sandbox.wire import Turn
 from pkj.sandbox.wrong_answers import echo, redirect, status
-from pkj.token.access_token import Token
 from pkj.token.request import Client as TokenClient
+from pkj.token.request import Token
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 SHORTEST = 12

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
 
 from pkj import env, errors, key_settings
-from pkj.okta import causes, instead
+from pkj.okta import hints
 from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
 
@@ -348,15 +348,15 @@ ACTION = re.compile(
 )
 
 
-@pytest.mark.parametrize("cure", [*(c.cure for c in causes.TABLE), *instead.CURES.values()])
+@pytest.mark.parametrize("cure", [*(c.cure for c in hints.TABLE), *hints.CURES.values()])
 def test_each_hint_names_something_to_do(cure: str) -> None:
     assert ACTION.search(cure)
 
 
 def test_each_code_has_a_row_without_conditions_last() -> None:
-    codes = list(dict.fromkeys(cause.code for cause in causes.TABLE))
+    codes = list(dict.fromkeys(cause.code for cause in hints.TABLE))
     for code in codes:
-        rows_of_it = [cause for cause in causes.TABLE if cause.code == code]
+        rows_of_it = [cause for cause in hints.TABLE if cause.code == code]
         narrow = [bool(cause.says or cause.doing) for cause in rows_of_it]
         assert narrow == sorted(narrow, reverse=True), code
 
@@ -370,7 +370,7 @@ def test_a_failure_says_what_was_done_what_came_back_and_what_to_do(
     said, _, to_do = refused.stderr.partition("\n")
     assert said.startswith("error: asking for a token for ")
     assert "Okta answered 401 invalid_client: " in said
-    (cure,) = [c.cure for c in causes.TABLE if c.says and c.says in said and c.code in said]
+    (cure,) = [c.cure for c in hints.TABLE if c.says and c.says in said and c.code in said]
     assert to_do == f"what to do: {cure}\n"
 
 

@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pkj import key_settings, keys
 from pkj.app import rotate
-from pkj.okta import retries
+from pkj.okta import org
 from pkj.sandbox.exchange import Answer, Refusal, management_refusal, oauth_refusal
 from pkj.sandbox.faults import Fault, hang, patch, reset_after, reset_before
 from pkj.sandbox.key_rules import shown_key
@@ -96,7 +96,7 @@ class Life:
 def life(
     env_with_key: EnvFile, app: Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> Life:
-    monkeypatch.setattr(retries, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(org, "PAUSES", (0.0, 0.0))
     monkeypatch.setattr(rotate, "TRUST_PAUSES", (0.0, 0.0, 0.0))
     return Life(env_with_key, app, sandbox)
 

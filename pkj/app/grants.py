@@ -9,7 +9,7 @@ from pkj.console import Console
 from pkj.errors import NoUsableAnswer, OktaRefused
 from pkj.masking import shortened
 from pkj.okta.answers import body_of
-from pkj.okta.instead import CURES, OTHER_ANSWER
+from pkj.okta.hints import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
 from pkj.settings import OKTA_DOMAINS
 

@@ -10,7 +10,7 @@ from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
 from pkj.key_settings import PublicKey
 from pkj.masking import shortened
 from pkj.okta.answers import body_of
-from pkj.okta.instead import CURES, OTHER_ANSWER
+from pkj.okta.hints import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
 
 WHERE = "Applications > the app > General > Public Keys"

@@ -10,7 +10,7 @@ from pkj import keys
 from pkj.errors import NoUsableAnswer, OktaRefused
 from pkj.masking import shortened
 from pkj.okta.answers import body_of, text_in
-from pkj.okta.instead import CURES, OTHER_ANSWER
+from pkj.okta.hints import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
 from pkj.settings import CLIENT_ID, PLAIN
 

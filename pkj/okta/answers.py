@@ -3,13 +3,45 @@
 import json
 import math
 import re
+import time
 from collections.abc import Iterable, Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from pkj import masking
 from pkj.errors import LostAnswer, NoUsableAnswer, OktaRefused
-from pkj.okta import causes, clock, instead
+from pkj.okta import hints
+
+LEAST, MOST = 5.0, 24 * 3600.0
+"""Seconds off that are worth a correction; beyond a day something else is wrong."""
+
+
+def server_time(headers: Mapping[str, str]) -> float | None:
+    """The Date of an answer in POSIX seconds, None if it has no usable one."""
+    try:
+        return parsedate_to_datetime(headers.get("Date", "")).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def offset(headers: Mapping[str, str], sent: float) -> float | None:
+    """Seconds to add to the local clock for the server's; None if they agree well enough.
+
+    `sent` is when the request went out, in POSIX seconds by the local clock: an answer may
+    take its time, and any moment since then may be its Date.
+    """
+    theirs = server_time(headers)
+    if theirs is None:
+        return None
+    difference = theirs - min(max(theirs, sent), time.time())
+    return difference if LEAST < abs(difference) <= MOST else None
+
+
+def described(offset: float) -> str:
+    """How far the local clock is off, in words."""
+    return f"this machine's clock is {abs(offset):.0f} s {'slow' if offset > 0 else 'fast'}"
+
 
 Wanted = TypeVar("Wanted")
 
@@ -42,7 +74,7 @@ class Answer:
         the reset is a hint of the same form (developer.okta.com/docs/reference/rl2-monitor).
         """
         reset = self.headers.get("X-Rate-Limit-Reset", "")
-        now = clock.server_time(self.headers)
+        now = server_time(self.headers)
         if now is None or not re.fullmatch(r"[0-9]{1,15}", reset):
             return None
         return max(int(reset) - now, 0.0) + 1.0
@@ -80,7 +112,7 @@ class Refusal(NamedTuple):
 
 def accept(doing: str, answer: Answer) -> Answer:
     """The answer if it is a 2xx. Raises OktaRefused for a 4xx in one of Okta's shapes,
-    NoUsableAnswer for the rest, a fault at Okta's (see causes.FAULTS) among them.
+    NoUsableAnswer for the rest, a fault at Okta's (see hints.FAULTS) among them.
 
     `doing` begins the message: "registering the app".
     """
@@ -142,7 +174,7 @@ def text_in(doing: str, body: Mapping[str, Any], name: str) -> str:
     if isinstance(value, str) and value and not re.search(r"[\ud800-\udfff]", value):
         return value
     problem = f"{doing}: the response has no text named {name}"
-    raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
+    raise NoUsableAnswer(problem, hints.CURES[hints.OTHER_ANSWER])
 
 
 def _finite(text: str) -> float:
@@ -171,10 +203,10 @@ def _refused(doing: str, answer: Answer, refusal: Refusal) -> OktaRefused | NoUs
     message = f"{doing}: Okta answered {answer.status} {answer.shown(said, 600)}"
     if refusal.error_id:
         message += f" (errorId {answer.shown(refusal.error_id, 60)})"
-    hint = causes.cure(doing, answer.status, refusal.code, said)
+    hint = hints.cure(doing, answer.status, refusal.code, said)
     if answer.status == 429:
         hint = f"{_again(answer) or 'run this again in a minute'}: {hint}"
-    if refusal.code in causes.FAULTS:
+    if refusal.code in hints.FAULTS:
         return LostAnswer(message, hint, status=answer.status)
     if answer.status == 429 or answer.status >= 500:
         return _no_answer(answer, message, hint)
@@ -192,14 +224,14 @@ def _redirected(doing: str, answer: Answer) -> NoUsableAnswer:
     target = re.match(r"https?://(?:[^/?#]*@)?([^/?#]+)", answer.headers.get("Location", ""))
     where = f" to {answer.shown(target[1], 100)}" if target else ""
     message = f"{doing}: {_host(answer)} answered {answer.status}, a redirect{where}"
-    return NoUsableAnswer(message, instead.CURES[instead.REDIRECT], status=answer.status)
+    return NoUsableAnswer(message, hints.CURES[hints.REDIRECT], status=answer.status)
 
 
 def _unreadable(doing: str, answer: Answer, expected: str) -> NoUsableAnswer:
     kind = answer.headers.get("Content-Type", "no content type").split(";")[0]
     size = f"{len(answer.content)} bytes" if answer.content else "an empty body"
     message = f"{doing}: {expected}, but {_host(answer)} answered {answer.status} with {size}"
-    hint = _again(answer) or instead.cure(answer.status, kind, answer.content)
+    hint = _again(answer) or hints.cure_without_okta(answer.status, kind, answer.content)
     return _no_answer(answer, f"{message} ({answer.shown(kind, 60)})", hint)
 
 

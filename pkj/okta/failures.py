@@ -11,7 +11,7 @@ from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 
 from pkj.errors import LostAnswer, NoUsableAnswer, PkjError, WrongHere
 from pkj.masking import shown
-from pkj.okta import instead
+from pkj.okta import hints
 
 FAILURES = (requests.RequestException, HTTPError, OSError, UnicodeError)
 """All that a request can fail with. requests lets some of what it calls through: OSError
@@ -58,7 +58,7 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
 
     It may quote what a server or a proxy sent: `hide` are the secrets of the request.
     """
-    hint = instead.CURES
+    hint = hints.CURES
 
     def innermost(kind: type[BaseException]) -> str:
         return shown(str(_innermost(error, kind)), hide)
@@ -67,32 +67,32 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
         return _insecure(doing, host, error)
     if isinstance(error, requests.exceptions.ProxyError):
         problem = f"{doing}: the proxy refused the connection to {host}: {innermost(OSError)}"
-        return NoUsableAnswer(problem, hint[instead.NO_PROXY])
+        return NoUsableAnswer(problem, hint[hints.NO_PROXY])
     if isinstance(error, requests.exceptions.ConnectTimeout):
         problem = f"{doing}: {host} did not accept the connection in time"
-        return NoUsableAnswer(problem, hint[instead.NO_CONNECTION])
+        return NoUsableAnswer(problem, hint[hints.NO_CONNECTION])
     if isinstance(_innermost(error, ReadTimeoutError), ReadTimeoutError):
         problem = f"{doing}: {host} did not answer in time"
-        return LostAnswer(problem, hint[instead.NO_ANSWER], in_time=False)
+        return LostAnswer(problem, hint[hints.NO_ANSWER], in_time=False)
     if isinstance(unknown := _innermost(error, socket.gaierror), socket.gaierror):
         problem = f"{doing}: the name {host} does not resolve: {unknown.strerror}"
-        return NoUsableAnswer(problem, hint[instead.NO_NAME])
+        return NoUsableAnswer(problem, hint[hints.NO_NAME])
     if isinstance(error, requests.exceptions.ContentDecodingError):
         problem = f"{doing}: the response of {host} cannot be decoded"
-        return NoUsableAnswer(problem, hint[instead.OTHER_ANSWER])
+        return NoUsableAnswer(problem, hint[hints.OTHER_ANSWER])
     if MISSING_CA_FILE in str(error):
         return _no_ca_file(doing)
     if isinstance(refused := _innermost(error, ConnectionRefusedError), ConnectionRefusedError):
         problem = f"{doing}: {host} refused the connection: {refused.strerror}"
-        return LostAnswer(problem, hint[instead.NOBODY_THERE])
+        return LostAnswer(problem, hint[hints.NOBODY_THERE])
     if isinstance(error, LOST) or _is_of_the_socket(error):
         problem = f"{doing}: the connection to {host} was lost: {innermost(OSError)}"
-        return LostAnswer(problem, hint[instead.LOST])
+        return LostAnswer(problem, hint[hints.LOST])
     if isinstance(error, NO_REQUEST):
         problem = f"{doing}: no request can be made: {innermost(type(error))}"
         return WrongHere(problem, "check OKTA_URL, HTTPS_PROXY and NO_PROXY")
     problem = f"{doing}: the response of {host} cannot be read: {innermost(Exception)}"
-    return NoUsableAnswer(problem, hint[instead.OTHER_ANSWER])
+    return NoUsableAnswer(problem, hint[hints.OTHER_ANSWER])
 
 
 def _insecure(doing: str, host: str, error: Exception) -> PkjError:
@@ -103,15 +103,15 @@ def _insecure(doing: str, host: str, error: Exception) -> PkjError:
     if named := _trusted_by():
         problem += f" (CA certificates from {named})"
     here = re.match(r"(127\.0\.0\.1|localhost)(:|$)", host)
-    cure = instead.NOT_SECURE_HERE if here else instead.NOT_SECURE
-    return NoUsableAnswer(problem, instead.CURES[cure])
+    cure = hints.NOT_SECURE_HERE if here else hints.NOT_SECURE
+    return NoUsableAnswer(problem, hints.CURES[cure])
 
 
 def _no_ca_file(doing: str) -> WrongHere:
     named = _trusted_by()
     where = f" of {named} ({os.environ[named]})" if named else ""
     problem = f"{doing}: the CA certificates{where} cannot be read"
-    return WrongHere(problem, instead.CURES[instead.NO_CA_FILE])
+    return WrongHere(problem, hints.CURES[hints.NO_CA_FILE])
 
 
 def _trusted_by() -> str:

@@ -1,19 +1,106 @@
 """The org: the one door through which requests go to Okta and answers come back."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 
 import pkj
 from pkj.errors import LostAnswer, NoUsableAnswer, WrongHere
+from pkj.okta import answers, hints
 from pkj.okta import failures as unreachable
-from pkj.okta import instead
 from pkj.okta.answers import Answer
-from pkj.okta.deadline import NoThread, TookTooLong, within
-from pkj.okta.retries import FOR_AN_APP, Patience
+
+PAUSES = (0.5, 1.5)
+"""Seconds before the second and the third attempt, after a lost connection or a 5xx."""
+
+FOR_A_TOKEN, FOR_AN_APP = 65.0, 600.0
+"""Seconds that one run waits for rate limits, in all. Okta's windows are a minute long
+(developer.okta.com/docs/reference/rate-limits), and a free org allows ten calls of some kinds
+in each: a token takes one window at most, an app with many scopes several.
+"""
+
+
+class Patience:
+    """How long one run goes on trying. `note` takes a line for people; `longest_wait` is in
+    seconds, for rate limits in all."""
+
+    def __init__(self, note: Callable[[str], None], longest_wait: float) -> None:
+        self._note, self._left = note, longest_wait
+
+    def answer_to(self, doing: str, attempt: Callable[[], Answer], *, repeat: bool) -> Answer:
+        """The answer of an attempt, if that is a 2xx.
+
+        After a 429 there is another one, when Okta welcomes it; with `repeat` (sending twice
+        does no harm) also after a lost answer. Raises what attempt() and accept() raise.
+        """
+        pauses = iter(PAUSES)
+        while True:
+            try:
+                answer = attempt()
+                if not self._another_after(doing, answer):
+                    return answers.accept(doing, answer)
+            except LostAnswer as lost:
+                pause = next(pauses, None) if repeat and lost.in_time else None
+                if pause is None:
+                    raise
+                self._note(f"{lost}; trying again")
+                time.sleep(pause)
+
+    def _another_after(self, doing: str, answer: Answer) -> bool:
+        """Wait as a 429 asks, if that is not too long; one that names no time is like a 5xx."""
+        wait = answer.limited_for
+        if answer.status != 429 or wait is None or wait > self._left:
+            return False
+        self._note(f"{doing}: Okta's rate limit is reached; trying again in {wait:.0f} seconds")
+        self._left -= wait
+        time.sleep(wait)
+        return True
+
+
+Result = TypeVar("Result")
+
+
+class NoThread(Exception):
+    """The system has no thread left to do the work in."""
+
+
+class TookTooLong(Exception):
+    """The work was not done in time; it may still be going on, unheeded."""
+
+
+def within(seconds: float, work: Callable[[], Result]) -> Result:
+    """What `work()` returns or raises, or TookTooLong after `seconds`. Raises NoThread.
+
+    The timeouts of requests bound each wait for a byte, not the whole: a body, or headers,
+    that come a byte at a time pass them for ever, and a name look-up has none
+    (requests.readthedocs.io/en/latest/user/advanced/#timeouts). So the work has a thread
+    of its own, which is left behind when time is up, and ends with the process.
+    """
+    results: list[Result] = []
+    errors: list[BaseException] = []
+
+    def carry_out() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # noqa: BLE001 - handed over, and raised below
+            errors.append(error)
+
+    thread = threading.Thread(target=carry_out, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as cause:  # "can't start new thread"
+        raise NoThread from cause
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TookTooLong
+    return results[0]
+
 
 Parts = Callable[[], Mapping[str, Any]]
 """What a request is made of besides its address, in requests' words; asked for each time."""
@@ -94,7 +181,7 @@ class Org:
                 return
             path = _path_of(next_page[0])
         problem = f"{doing}: the pages lead back to one another or nowhere"
-        raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
+        raise NoUsableAnswer(problem, hints.CURES[hints.OTHER_ANSWER])
 
     def metadata(self, doing: str, path: str) -> Answer:
         """GET what anybody may read; no API token is sent."""
@@ -143,7 +230,7 @@ class Org:
         except TookTooLong as cause:
             self._session = _Session()  # the old one's connection is busy with the rest
             problem = f"{doing}: the response of {self.host} did not finish in time"
-            raise LostAnswer(problem, instead.CURES[instead.NO_ANSWER], in_time=False) from cause
+            raise LostAnswer(problem, hints.CURES[hints.NO_ANSWER], in_time=False) from cause
         except NoThread as cause:
             problem = f"{doing}: this machine cannot start another thread"
             raise WrongHere(problem, "end other processes, or raise `ulimit -u`") from cause
@@ -175,7 +262,7 @@ class Org:
                 content += chunk
                 if len(content) > LARGEST_ANSWER:
                     problem = f"{doing}: the response of {self.host} is over {LARGEST_ANSWER} bytes"
-                    raise NoUsableAnswer(problem, instead.CURES[instead.OTHER_ANSWER])
+                    raise NoUsableAnswer(problem, hints.CURES[hints.OTHER_ANSWER])
         headers, hide = response.headers, _secrets_in(parts)
         return Answer(url, response.status_code, headers, bytes(content), hide)
 

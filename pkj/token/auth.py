@@ -17,8 +17,7 @@ from pkj.env import Env
 from pkj.errors import NoUsableAnswer, PkjError, WrongHere
 from pkj.masking import masked, shortened, visible
 from pkj.okta.org import Org
-from pkj.token.access_token import Token
-from pkj.token.request import Client, TokenRequest
+from pkj.token.request import Client, Token, TokenRequest
 
 RENEWED_BEFORE = 60
 """Seconds before a token expires at which it is replaced."""

@@ -3,14 +3,53 @@
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
-from pkj import masking
+from pkj import masking, settings
 from pkj.console import Console
-from pkj.errors import NoUsableAnswer, OktaRefused
-from pkj.okta import causes
+from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere, WrongUsage
+from pkj.okta import hints
+from pkj.okta import org as okta
 from pkj.okta.answers import Answer
 from pkj.okta.org import Org
-from pkj.token.access_token import Token
+from pkj.token.request import Token
+
+
+def check_usage(form: str | None, target: list[str] | None, path: str | None) -> None:
+    """Raises WrongUsage where `-o`, `--for` and `--check` do not go together."""
+    if target and form != "header":
+        raise WrongUsage("--for requires -o header")
+    if path is not None and form:
+        raise WrongUsage("--check cannot be combined with -o")
+    if path is not None and not re.fullmatch(r"/(?!/)[!-\"$-\[\]-~]*", path):
+        raise WrongUsage("--check takes a path of the org, like /api/v1/users")
+    if target and not re.fullmatch(r"[A-Za-z]+", target[0]):
+        raise WrongUsage(f"--for takes a method like GET, not {target[0]!r}")
+
+
+def check_url(url: str, org: str) -> None:
+    """Raises WrongUsage for a URL that is not of the org at the URL `org`: the token is for
+    nobody else. Also for one that would go out in another form than the proof is made for."""
+    try:
+        parts = urlsplit(url)
+        same = settings.okta_url(f"{parts.scheme}://{parts.netloc}") == org
+        # OKTA_URL goes without the dot, and a proof would name another address than Okta's.
+        same = same and not (parts.hostname or "").endswith(".")
+    except (ValueError, WrongHere):
+        same = False
+    if not same or not re.fullmatch(r"[!-\[\]-~]+", url):
+        raise WrongUsage(f"--for takes a URL that begins with {org}/")
+    sent = okta.as_sent(url.partition("#")[0])
+    if sent not in (url.partition("#")[0], f"{url}/"):
+        raise WrongUsage("a request for that URL goes out in another form", f"write {sent}")
+
+
+def refuse_bound(form: str, target: list[str] | None) -> None:
+    """Raises WrongHere for a form in which nobody could use a DPoP-bound token."""
+    if form == "token" or (form == "header" and not target):
+        problem = "the token is bound to a key (DPoP): without a proof it is useless"
+        raise WrongHere(problem, "ask for a request's own headers: -o header --for METHOD URL")
+
 
 NONCE_WANTED = "use_dpop_nonce"
 NO_TOKEN = ("E0000004", "E0000005", "E0000011", "invalid_token")
@@ -69,4 +108,4 @@ def _cure(refusal: OktaRefused, token: Token) -> str:
 
 
 def _run_again() -> str:
-    return f"run `{causes.STEP_2}`; {causes.TOO_EARLY}"
+    return f"run `{hints.STEP_2}`; {hints.TOO_EARLY}"
