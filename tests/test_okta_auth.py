@@ -20,7 +20,7 @@ from pkj.sandbox.faults import Fault, delay, patch
 from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
-from pkj.sandbox.wrong_answers import status
+from pkj.sandbox.wrong_answers import rate_limit, status
 from pkj.token import OktaAuth, auth
 
 OLD = "/api/v1/old"
@@ -211,6 +211,25 @@ def test_refused_client_raises_with_a_hint_and_may_work_later(
     assert caught.value.hint
     app.status = "ACTIVE"
     assert okta.get(users).status_code == 200
+
+
+@pytest.mark.parametrize(("seconds", "waits"), [(60, True), (70, False)])
+def test_rate_limit_is_waited_for_as_in_the_script(
+    okta: requests.Session,
+    users: str,
+    sandbox: Sandbox,
+    pauses: list[float],
+    seconds: int,
+    waits: bool,
+) -> None:
+    sandbox.faults.add(Fault(TOKEN, rate_limit(600, 0, seconds)))
+    if waits:
+        assert okta.get(users).status_code == 200
+    else:
+        with pytest.raises(NoUsableAnswer) as caught:
+            okta.get(users)
+        assert "seconds" in caught.value.hint
+    assert len(pauses) == waits
 
 
 @pytest.mark.parametrize("change", [{"PRIVATE_KEY": "x"}, {"DPOP": "maybe"}, {"CLIENT_ID": ""}])

@@ -16,7 +16,7 @@ from pkj import key_settings, settings
 from pkj.env import Env
 from pkj.errors import NoUsableAnswer, PkjError, WrongHere
 from pkj.masking import masked, shortened, visible
-from pkj.okta.org import Org
+from pkj.okta.org import FOR_A_TOKEN, Org
 from pkj.token.request import Client, Token, TokenRequest
 
 RENEWED_BEFORE = 60
@@ -121,7 +121,8 @@ class OktaAuth(AuthBase):
 
     def _new_token(self) -> Token:
         # A new Org each time: it only waits so long for rate limits in all.
-        with closing(Org(self._url, timeout=self._timeout, note=log.info)) as org:
+        org = Org(self._url, timeout=self._timeout, note=log.info, longest_wait=FOR_A_TOKEN)
+        with closing(org):
             token = TokenRequest(org, self._client, self._scopes, self._dpop, log.info).send()
         if missing := token.missing(self._scopes):
             log.info("Okta did not grant %s", " ".join(missing))
