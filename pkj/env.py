@@ -1,4 +1,4 @@
-"""The `.env` file as the state between the steps: require some values, save some values."""
+"""The `.env` file as the state between the scripts: read, require and save values."""
 
 import io
 import os
@@ -113,6 +113,9 @@ def _rewritten(binding: Binding, value: str | None, line_end: str) -> str:
     return match["lead"] + assignment + (f" {comment}" if comment else "") + match["end"]
 
 
+Check = Callable[[Mapping[str, str]], None]
+"""Gets what the file holds when it is about to be saved, and raises to prevent that."""
+
 BESIDE_THE_SCRIPTS = Path(__file__).resolve().parent.parent / ".env"
 
 WHO_WRITES = {
@@ -210,11 +213,25 @@ class Env:
             finally:
                 self._locked = False
 
+    def unless_changed(self, *names: str, hint: str = "run this again") -> Check:
+        """Return a `check` for `save`, which raises WrongHere if another program has changed one
+        of these values since this was called."""
+        read = {name: self.stored(name) for name in names}
+
+        def check(stored: Mapping[str, str]) -> None:
+            changed = [name for name, value in read.items() if (stored.get(name) or None) != value]
+            if changed:
+                were = "was" if len(changed) == 1 else "were"
+                problem = f"{' and '.join(changed)} {were} changed while this ran"
+                raise WrongHere(f"{problem}; {self.path} keeps what it holds now", hint)
+
+        return check
+
     def save(
         self,
         values: Mapping[str, str],
         *,
-        check: Callable[[Mapping[str, str]], None] | None = None,
+        check: Check | None = None,
         keep_copy: bool = False,
     ) -> None:
         """Write `values` to the file in one step; an empty value clears a name.

@@ -1,4 +1,4 @@
-"""What this toolkit raises on purpose: wrong here, Okta refused, no usable answer."""
+"""What we raise, with which exit code: local error, Okta refused, no usable response."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

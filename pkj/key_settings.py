@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pkj import keys
 from pkj.console import Console
-from pkj.env import Env
+from pkj.env import Check, Env
 from pkj.errors import WrongHere
 
 
@@ -21,7 +21,7 @@ class PublicKey(NamedTuple):
     modulus: int
     kid: str
     unsaved: Mapping[str, str]
-    unchanged: "Unchanged"
+    unchanged: Check
 
 
 def of_new_key(key: rsa.RSAPrivateKey) -> dict[str, str]:
@@ -61,7 +61,7 @@ def public_key(env: Env) -> PublicKey:
     assert modulus is not None, "the step requires one of the two"
     source = "MODULUS" if given else "PRIVATE_KEY"
     kid = keys.kid_to_send(modulus, env.get("KEY_ID"), same_source=_same_source(env, source))
-    unchanged = Unchanged({name: env.stored(name) for name in ("PRIVATE_KEY", "MODULUS")})
+    unchanged = env.unless_changed("PRIVATE_KEY", "MODULUS")
     kid = kid or keys.thumbprint(modulus)
     return PublicKey(modulus, kid, _unsaved(env, modulus, source), unchanged)
 
@@ -78,18 +78,6 @@ def save_public(env: Env, public: PublicKey, kid: str | None, out: Console) -> N
         changed["KEY_ID"] = kid or ""
     if changed and not out.would(f"set {', '.join(changed)} in .env"):
         env.save(changed, check=public.unchanged)
-
-
-class Unchanged:
-    """Raises WrongHere when called with other values than these."""
-
-    def __init__(self, read: Mapping[str, str | None]) -> None:
-        self._read = read
-
-    def __call__(self, stored: Mapping[str, str]) -> None:
-        if any((stored.get(name) or None) != value for name, value in self._read.items()):
-            problem = "the key in .env was replaced while this ran; what belongs to it is not saved"
-            raise WrongHere(problem, "run this again")
 
 
 def signing_key(env: Env) -> tuple[rsa.RSAPrivateKey, str | None]:

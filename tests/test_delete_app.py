@@ -211,6 +211,7 @@ def test_a_client_id_that_was_changed_meanwhile_stays(scene: Scene) -> None:
 
     assert (result.returncode, result.stdout) == (1, "")
     assert "CLIENT_ID was changed while this ran" in result.stderr
+    assert "is deleted; look at the new one\n" in result.stderr
     assert scene.env["CLIENT_ID"] == "0oaAnother"
 
 

@@ -255,7 +255,7 @@ def test_a_key_that_was_replaced_meanwhile_stays(life: Life, other_key: rsa.RSAP
     life.sandbox.faults.add(Fault(TOKEN, patch(replace)))
     ended = life.ran(STEP_2, "--rotate-key")
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert "was changed while this ran" in ended.stderr
+    assert "PRIVATE_KEY and MODULUS were changed while this ran" in ended.stderr
     assert (len(life.kids()), life.kids()[-1]) == (2, life.env["KEY_ID"])
     life.goes_on()
 

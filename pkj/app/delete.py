@@ -1,8 +1,7 @@
-"""Throwing the app away: deactivate it, delete it, clear CLIENT_ID. The keys stay."""
+"""Delete the app: deactivate it, delete it, clear CLIENT_ID. The keys stay in `.env`."""
 
 import time
 from argparse import Namespace
-from collections.abc import Mapping
 from typing import NoReturn
 
 from pkj import key_settings, settings
@@ -43,13 +42,14 @@ def step(env: Env, options: Namespace, out: Console) -> None:
     if client_id is None:
         problem = f"there is no CLIENT_ID in {env.path}: there is no app to delete"
         raise WrongHere(problem, "if there is one all the same, put its client ID there")
-    public = key_settings.public_key(env)
+    deleted = f"the app {client_id} is deleted; look at the new one"
+    public, unchanged = key_settings.public_key(env), env.unless_changed("CLIENT_ID", hint=deleted)
     org = settings.org(have, options, out.note)
 
     delete(org, settings.client_id(client_id), public.modulus, out, confirmed=options.yes)
 
     if not out.would("clear CLIENT_ID in .env"):
-        env.save({"CLIENT_ID": ""}, check=StillNamed(client_id))
+        env.save({"CLIENT_ID": ""}, check=unchanged)
     out.heading("Okta Service app deleted:")
     out.say(client_id)
 
@@ -76,18 +76,6 @@ def delete(org: Org, client_id: str, modulus: int, out: Console, *, confirmed: b
     doing = f"deactivating the app {app.id}"
     org.post(doing, f"{app.api_path}/lifecycle/deactivate")  # 2xx, with or without a body
     _delete(org, app, out)
-
-
-class StillNamed:
-    """A `check` for `Env.save`: raises WrongHere if CLIENT_ID in the file is another."""
-
-    def __init__(self, client_id: str) -> None:
-        self._client_id = client_id
-
-    def __call__(self, stored: Mapping[str, str]) -> None:
-        if stored.get("CLIENT_ID") != self._client_id:
-            problem = "CLIENT_ID was changed while this ran, and is left as it is"
-            raise WrongHere(problem, f"the app {self._client_id} is deleted; look at the new one")
 
 
 def _delete(org: Org, app: ServiceApp, out: Console) -> None:

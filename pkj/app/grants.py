@@ -1,4 +1,4 @@
-"""Granting SCOPES to the app."""
+"""Grant SCOPES to the app."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""ADMIN_ROLES: the admin roles of the app, without which a token opens nothing."""
+"""Assign ADMIN_ROLES to the app; without an admin role, Okta answers 403."""
 
 from collections.abc import Sequence
 

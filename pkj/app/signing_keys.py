@@ -1,13 +1,12 @@
 """What rotating and retiring keys have in common: the app they are for, and removing a key."""
 
-from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 from pkj import settings
 from pkj.app import service_app
 from pkj.app.key import Key, keys_of
 from pkj.app.service_app import ServiceApp, is_key
-from pkj.env import Env
+from pkj.env import Check, Env
 from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
 from pkj.masking import shortened
 from pkj.okta.answers import body_of, text_in
@@ -99,16 +98,7 @@ def stored_now(env: Env) -> dict[str, str]:
     return {name: fresh.stored(name) or "" for name in NAMES}
 
 
-def unless_changed(env: Env) -> Callable[[Mapping[str, str]], None]:
-    """Return a `check` for `Env.save`: raises WrongHere if the key or the app is another now."""
-    read = {name: env.stored(name) for name in NAMES}
-
-    def check(stored: Mapping[str, str]) -> None:
-        if any((stored.get(name) or None) != value for name, value in read.items()):
-            problem = f"the key or the app in {env.path} was changed while this ran"
-            raise WrongHere(
-                f"{problem}; the newer value was kept",
-                "another run may have done the same: run this again if needed",
-            )
-
-    return check
+def unless_changed(env: Env) -> Check:
+    """Return a `check` for `Env.save`: the key and the app are still those that were read."""
+    hint = "another run may have done the same: run this again if needed"
+    return env.unless_changed(*NAMES, hint=hint)

@@ -1,4 +1,4 @@
-"""Reading an answer of Okta's: its two error shapes, and everything that is neither."""
+"""What came back: Okta's responses, its two shapes of errors, and its clock."""
 
 import json
 import math

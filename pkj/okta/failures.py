@@ -1,4 +1,4 @@
-"""Why there is no answer: what requests and what lies under it raise, in words."""
+"""Why nothing came back: the exceptions of requests and the layers below it, explained."""
 
 import os
 import re

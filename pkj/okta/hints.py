@@ -1,4 +1,4 @@
-"""From what Okta says to what to do: one table, which README's "what goes wrong" repeats."""
+"""What to do about a refusal of Okta's, and about a response that did not come from Okta."""
 
 from typing import NamedTuple
 
@@ -213,7 +213,7 @@ UNKNOWN = "see developer.okta.com/docs/reference/error-codes for what Okta says 
 
 
 def cure(doing: str, status: int, code: str, said: str) -> str:
-    """What to do about a refusal; a hint of last resort where the table has no row for it."""
+    """Return the hint for a refusal, or a general one if the table has no row for it."""
     for row in TABLE:
         if row.code == code and row.says in said and row.doing in doing:
             return row.cure
@@ -246,7 +246,7 @@ CURES = {
     FAULT: SERVER_FAULT,
     NOT_SECURE: "if a proxy opens TLS connections here, point REQUESTS_CA_BUNDLE at a file with its"
     " CA certificate; Python 3.13 and later refuse a CA without the extensions of RFC 5280",
-    NOT_SECURE_HERE: "if this is the pretend org, run the `export` lines that `python -m"
+    NOT_SECURE_HERE: "if this is the mock org, run the `export` lines that `python -m"
     " pkj.sandbox serve` printed last, in this shell",
     NO_CA_FILE: "check REQUESTS_CA_BUNDLE, or CURL_CA_BUNDLE where only that is set: it names the"
     " PEM file of CA certificates to trust",
@@ -260,7 +260,7 @@ CURES = {
 
 
 def cure_without_okta(status: int, kind: str, content: bytes) -> str:
-    """What to do about an answer that is not of Okta's making; `kind` is its Content-Type."""
+    """Return a hint for a response that did not come from Okta; `kind` is its Content-Type."""
     if status >= 500:
         return CURES[FAULT]
     if status == 403 and not content:

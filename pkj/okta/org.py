@@ -1,4 +1,4 @@
-"""The org: the one door through which requests go to Okta and answers come back."""
+"""The org: the only module that sends requests. Also what is retried, and how long that lasts."""
 
 import threading
 import time

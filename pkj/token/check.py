@@ -1,4 +1,4 @@
-"""Proof that a token works: one GET of the org's API with it, and what a refusal means."""
+"""Check that a token works with one GET; also what --for and --check may name."""
 
 import re
 from collections.abc import Mapping

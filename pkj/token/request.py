@@ -1,4 +1,4 @@
-"""Asking for an access token: which second try each of Okta's refusals deserves."""
+"""The access token: request it, retry where a refusal can be remedied, and print it."""
 
 import json
 import re
