@@ -11,8 +11,9 @@ import json
 import os
 import sys
 
+from faults import Sandbox
+
 from pkj.sandbox.org import Org
-from pkj.sandbox.server import Sandbox
 
 
 def plant(org: Org, apps: int) -> None:

@@ -19,6 +19,7 @@ from unittest import mock
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
+from faults import Sandbox
 from joserfc.jwk import RSAKey
 
 from pkj import key_settings, keys
@@ -26,7 +27,6 @@ from pkj.app import delete as app_deletion
 from pkj.app import find as app_choice
 from pkj.okta import org
 from pkj.sandbox.org import Org
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
 
 if TYPE_CHECKING:

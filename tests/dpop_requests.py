@@ -7,13 +7,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import requests
+from faults import Action, Fault, Sandbox, patch
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey
 
 from pkj.sandbox.exchange import Answer
-from pkj.sandbox.faults import Fault, patch
-from pkj.sandbox.server import Sandbox
-from pkj.sandbox.wire import Action
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 USERS = "/api/v1/users"

@@ -7,10 +7,10 @@ from typing import Any
 
 from conftest import SCOPES, STEP_2, EnvFile, Run
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Sandbox
 from joserfc.jwk import RSAKey
 from sandbox_requests import call, jwk_of
 
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
 
 Jwk = dict[str, Any]

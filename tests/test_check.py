@@ -6,14 +6,25 @@ from typing import Any
 import pytest
 from conftest import STEP_3, EnvFile, Run
 from dpop_requests import bare_claims, claims_of
+from faults import (
+    Action,
+    Fault,
+    Sandbox,
+    delay,
+    echo,
+    hang,
+    html,
+    patch,
+    rate_limit,
+    redirect,
+    reset_before,
+    status,
+    truncate,
+)
 
 from pkj.errors import WrongUsage
 from pkj.sandbox.exchange import Answer, Request, management_refusal, oauth_refusal
-from pkj.sandbox.faults import Fault, delay, hang, patch, reset_before, truncate
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
-from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import echo, html, rate_limit, redirect, status
 from pkj.token.check import check_usage
 
 USERS = "/api/v1/users?limit=1"

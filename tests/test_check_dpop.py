@@ -6,13 +6,10 @@ from urllib.parse import unquote
 import pytest
 from conftest import STEP_3, EnvFile, Run
 from dpop_requests import call, claims_of, headers_in, told_by
+from faults import Action, Fault, Sandbox, status
 
 from pkj.sandbox.exchange import Request, management_refusal, oauth_refusal
-from pkj.sandbox.faults import Fault
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
-from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import status
 
 USERS = "/api/v1/users?limit=1"
 GET = "GET /api/v1/"

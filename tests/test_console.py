@@ -25,11 +25,10 @@ from conftest import (
     clean_environment,
     command,
 )
+from faults import Fault, Sandbox, hang, patch
 
 from pkj.console import Console
 from pkj.sandbox.exchange import Answer
-from pkj.sandbox.faults import Fault, hang, patch
-from pkj.sandbox.server import Sandbox
 
 FULL = Path("/dev/full")
 OPTIONS = {

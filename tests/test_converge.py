@@ -5,12 +5,11 @@ from typing import Any
 import jwt
 import pytest
 from conftest import SCOPES, STEP_1, STEP_3, EnvFile
+from faults import Fault, patch, status
 from joserfc.jwk import RSAKey
 from scene import Scene
 
 from pkj.sandbox.exchange import Answer
-from pkj.sandbox.faults import Fault, patch
-from pkj.sandbox.wrong_answers import status
 
 FOUND = "///////////////// Okta Service app found:\n\n{app}\n\n"
 SETTING = "///////////////// Setting CLIENT_ID in .env:\n\n{id}\n\n"

@@ -5,15 +5,12 @@ from typing import Any
 
 import pytest
 from conftest import SCOPES, STEP_2, clean_environment, command
+from faults import Action, Fault, Sandbox, hang, patch, reset_after, reset_before, status
 from scene import Scene
 from test_converge import GRANTED
 
 from pkj.sandbox.exchange import Answer, Refusal, management_refusal
-from pkj.sandbox.faults import Fault, hang, patch, reset_after, reset_before
 from pkj.sandbox.org import Org
-from pkj.sandbox.server import Sandbox
-from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import status
 
 FIRST_RUN = ["GET", "POST", "GET", "POST", "POST", "GET", "POST"]
 """List the apps, register, the org's own domain, two grants, list the roles, assign one."""

@@ -9,15 +9,13 @@ import pytest
 from conftest import SCOPES, STEP_2, EnvFile, Run
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Action, Fault, Sandbox, empty, html, patch, redirect, status
 from joserfc.jwk import RSAKey
 
 from pkj.sandbox.certificate import make_certificate
 from pkj.sandbox.exchange import Answer
-from pkj.sandbox.faults import Fault, patch
-from pkj.sandbox.server import Sandbox
+from pkj.sandbox.server import Seen
 from pkj.sandbox.state import APP_ADMIN, SUPER_ADMIN
-from pkj.sandbox.wire import Action, Seen
-from pkj.sandbox.wrong_answers import empty, html, redirect, status
 
 CLIENTS = "POST /oauth2/v1/clients"
 GRANTS = "POST /api/v1/apps/"

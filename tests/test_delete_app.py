@@ -7,14 +7,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
+from faults import Action, Fault, close_after, empty, html, patch, status
 from scene import Scene
 from test_converge import GONE, NO_CLIENT
 
 from pkj.sandbox.exchange import Answer, management_refusal
-from pkj.sandbox.faults import Fault, close_after, patch
 from pkj.sandbox.state import APP_ADMIN, Client
-from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import empty, html, status
 
 DELETED = "///////////////// Okta Service app deleted:\n\n{id}\n"
 PROBE = "GET /.well-known/okta-organization"

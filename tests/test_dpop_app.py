@@ -9,13 +9,10 @@ import pytest
 from conftest import STEP_2, STEP_3, EnvFile, Run, plant, public_jwk
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dpop_requests import Body, of_the_app
+from faults import Action, Fault, Sandbox, reset_after, status
 
 from pkj.sandbox.exchange import management_refusal
-from pkj.sandbox.faults import Fault, reset_after
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
-from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import status
 
 PUT = "PUT /api/v1/apps/"
 FLAG = "dpop_bound_access_tokens"

@@ -21,11 +21,11 @@ from dpop_requests import (
     kinds_in,
     proofs_in,
 )
+from faults import Sandbox
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
 from pkj.errors import WrongUsage
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
 from pkj.token.check import check_url, check_usage
 

@@ -27,13 +27,10 @@ from dpop_requests import (
     proofs_in,
     told_by,
 )
+from faults import Action, Fault, Sandbox, Turn, patch, patched_date, reset_after, status
 
 from pkj.sandbox.exchange import Answer
-from pkj.sandbox.faults import Fault, patch, patched_date, reset_after
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client, OrgState
-from pkj.sandbox.wire import Action, Turn
-from pkj.sandbox.wrong_answers import status
 
 CURE = "create_okta_service_app.py"
 DONE = "expires in 3600 seconds"

@@ -8,11 +8,10 @@ from contextlib import contextmanager
 import pytest
 from conftest import SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment, command
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Fault, Sandbox, delay, patch
 
 from pkj import key_settings
 from pkj.sandbox.exchange import Answer
-from pkj.sandbox.faults import Fault, delay, patch
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
 
 

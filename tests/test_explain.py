@@ -10,13 +10,11 @@ from urllib.parse import parse_qs
 import pytest
 from conftest import ROOT, STEP_2, STEP_3, EnvFile, Run, clean_environment
 from dpop_requests import TOKEN, bare_claims, claims_of
+from faults import Fault, Sandbox, huge, reset_before, status
 
 from pkj.okta import explain
 from pkj.okta.answers import Answer
-from pkj.sandbox.faults import Fault, reset_before
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
-from pkj.sandbox.wrong_answers import huge, status
 
 OPAQUE = "opaqueTOKEN0123456789abcdefSECRETtoken"
 

@@ -8,9 +8,8 @@ import pytest
 from conftest import ROOT, STEP_1, STEP_3, EnvFile, Run, public_jwk
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Sandbox
 from joserfc.jwk import RSAKey
-
-from pkj.sandbox.server import Sandbox
 
 DONE = "///////////////// Keys generated and added to .env file.\n"
 KEY_NAMES = ("PRIVATE_KEY", "PUBLIC_KEY", "MODULUS", "KEY_ID")

@@ -13,17 +13,28 @@ import requests
 from conftest import SCOPES, STEP_3, EnvFile, Run, public_jwk
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import (
+    Action,
+    Fault,
+    Sandbox,
+    drip,
+    empty,
+    hang,
+    html,
+    patch,
+    rate_limit,
+    redirect,
+    reset_before,
+    status,
+    truncate,
+)
 from joserfc import jws, jwt
 from joserfc.jwk import RSAKey
 
 import pkj
 from pkj.sandbox.certificate import make_certificate
 from pkj.sandbox.exchange import Answer, management_refusal, oauth_refusal
-from pkj.sandbox.faults import Fault, drip, hang, patch, reset_before, truncate
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
-from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import empty, html, rate_limit, redirect, status
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"

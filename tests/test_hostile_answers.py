@@ -11,14 +11,11 @@ from typing import Any
 import pytest
 from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run
 from dpop_requests import of_the_app
+from faults import PROXY_PAGE, Action, Fault, Sandbox, Turn, patch, status
 from scene import Scene
 
 from pkj.okta import answers, org
 from pkj.sandbox.exchange import Answer, management_refusal
-from pkj.sandbox.faults import Fault, patch
-from pkj.sandbox.server import Sandbox
-from pkj.sandbox.wire import Action, Turn
-from pkj.sandbox.wrong_answers import PROXY_PAGE, status
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 CALL = "GET /api/v1/users"

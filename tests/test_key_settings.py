@@ -17,14 +17,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 from dotenv import dotenv_values
+from faults import Fault, Sandbox, patch
 from joserfc.jwk import RSAKey
 
 from pkj import key_settings
 from pkj.env import Env
 from pkj.errors import WrongHere
 from pkj.sandbox.exchange import Answer
-from pkj.sandbox.faults import Fault, patch
-from pkj.sandbox.server import Sandbox
 
 Settings = dict[str, str]
 

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import pytest
 from conftest import ROOT, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Sandbox
 
 from pkj import key_settings, keys
-from pkj.sandbox.server import Sandbox
 
 RUNNER = """
 import os, runpy, signal, sys

@@ -14,10 +14,10 @@ import requests
 from conftest import SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Sandbox
 from joserfc import jws
 from joserfc.jwk import RSAKey
 
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
 
 TEMPLATE = """\

@@ -23,14 +23,13 @@ from conftest import (
 )
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from faults import Fault, Sandbox, patch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pkj import key_settings, keys
 from pkj.sandbox.exchange import Answer
-from pkj.sandbox.faults import Fault, patch
 from pkj.sandbox.org import Org
-from pkj.sandbox.server import Sandbox
 
 PEM = serialization.Encoding.PEM
 PKCS8 = serialization.PrivateFormat.PKCS8

@@ -15,26 +15,32 @@ from dataclasses import dataclass
 import pytest
 from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run, clean_environment, command, public_jwk
 from cryptography.hazmat.primitives.asymmetric import rsa
-
-from pkj.sandbox.exchange import Answer
-from pkj.sandbox.faults import (
+from faults import (
+    Action,
     Fault,
+    Sandbox,
     chunked_forever,
     close_after,
     close_before,
     delay,
     drip,
+    echo,
+    empty,
     hang,
+    html,
+    huge,
     patch,
     patched_date,
+    rate_limit,
+    redirect,
     reset_after,
     reset_before,
+    status,
     truncate,
 )
-from pkj.sandbox.server import Sandbox
+
+from pkj.sandbox.exchange import Answer
 from pkj.sandbox.state import Client
-from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import echo, empty, html, huge, rate_limit, redirect, status
 
 TIMEOUT = 0.5
 LONGEST = 15.0

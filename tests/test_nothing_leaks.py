@@ -12,18 +12,15 @@ from urllib.parse import parse_qs, quote_plus
 import pytest
 from conftest import STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment, command
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Fault, Sandbox, Turn, echo, hang, patch, redirect, status
 
 from pkj import key_settings
 from pkj.env import Env
 from pkj.okta import org as okta
 from pkj.okta.answers import Answer as ClientAnswer
 from pkj.sandbox.exchange import Answer, oauth_refusal
-from pkj.sandbox.faults import Fault, hang, patch
 from pkj.sandbox.org import Org
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
-from pkj.sandbox.wire import Turn
-from pkj.sandbox.wrong_answers import echo, redirect, status
 from pkj.token.request import Client as TokenClient
 from pkj.token.request import Token
 

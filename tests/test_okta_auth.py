@@ -13,14 +13,12 @@ import pytest
 import requests
 from conftest import ROOT, SETTINGS, EnvFile, clean_environment
 from dpop_requests import TOKEN, claims_of
+from faults import Fault, Sandbox, delay, patch, rate_limit, status
 
 from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
 from pkj.sandbox.exchange import Answer, Request
-from pkj.sandbox.faults import Fault, delay, patch
 from pkj.sandbox.org import Org
-from pkj.sandbox.server import Sandbox
 from pkj.sandbox.state import Client
-from pkj.sandbox.wrong_answers import rate_limit, status
 from pkj.token import OktaAuth, auth
 
 OLD = "/api/v1/old"

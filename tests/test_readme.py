@@ -19,11 +19,11 @@ import pytest
 from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
+from faults import Sandbox
 
 from pkj import env, errors, key_settings
 from pkj.okta import hints
 from pkj.sandbox.org import Org
-from pkj.sandbox.server import Sandbox
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / ".env.example"

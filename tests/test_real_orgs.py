@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import STEP_2, STEP_3
+from faults import Action, Fault, html, patch, reset_after, status
 from scene import Scene
 from test_converge import GRANTED, assert_refused_untouched
 
@@ -15,9 +16,6 @@ from pkj.app import find as app_choice
 from pkj.app import grants
 from pkj.okta import org as okta
 from pkj.sandbox.exchange import Answer, management_refusal
-from pkj.sandbox.faults import Fault, patch, reset_after
-from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import html, status
 
 CLIENTS = "/oauth2/v1/clients"
 WELL_KNOWN = "/.well-known/okta-organization"

@@ -5,13 +5,11 @@ from typing import Any
 
 import pytest
 from conftest import SCOPES
+from faults import Action, Fault, patch, status
 from scene import Scene
 
 from pkj.sandbox.exchange import Answer, management_refusal
-from pkj.sandbox.faults import Fault, patch
 from pkj.sandbox.state import APP_ADMIN
-from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import status
 
 FORBIDDEN = management_refusal(403, "E0000006", "You do not have permission").answer.body
 BROKEN = {"errorCode": "E0000009", "errorSummary": "Internal Server Error"}

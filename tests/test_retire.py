@@ -3,13 +3,13 @@
 import pytest
 from conftest import STEP_2, STEP_3, Run, public_jwk
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Fault, patch
 from test_delete_app import terminal
 from test_rotate import ADD, BAD_PROOF, FAULTS, TOKEN, Life, life
 
 from pkj import key_settings, keys
 from pkj.sandbox.exchange import Answer, management_refusal
-from pkj.sandbox.faults import Fault, patch
-from pkj.sandbox.key_rules import shown_key
+from pkj.sandbox.jose import shown_key
 
 RETIRE = "--retire-old-keys"
 RETIRED = "///////////////// Old keys retired:\n\nactive\ninactive\n"

@@ -9,17 +9,27 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from urllib.parse import parse_qs
 
+import faults
 import jwt
 import pytest
 from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run, clean_environment, command
+from faults import (
+    PROXY_PAGE,
+    Action,
+    Fault,
+    Sandbox,
+    html,
+    patch,
+    rate_limit,
+    reset_after,
+    reset_before,
+    status,
+    truncate,
+    unavailable,
+)
 
 from pkj.app import find as app_choice
-from pkj.sandbox import faults
 from pkj.sandbox.exchange import Answer, management_refusal, oauth_refusal
-from pkj.sandbox.faults import Fault, patch, reset_after, reset_before, truncate
-from pkj.sandbox.server import Sandbox
-from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import PROXY_PAGE, html, rate_limit, status, unavailable
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 SEARCH = "GET /oauth2/v1/clients"

@@ -26,16 +26,14 @@ from conftest import (
     with_env_file,
 )
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Action, Fault, Sandbox, Turn, hang, patch, reset_after, reset_before
 
 from pkj import key_settings, keys
 from pkj.app import rotate
 from pkj.okta import org
 from pkj.sandbox.exchange import Answer, Refusal, management_refusal, oauth_refusal
-from pkj.sandbox.faults import Fault, hang, patch, reset_after, reset_before
-from pkj.sandbox.key_rules import shown_key
-from pkj.sandbox.server import Sandbox
+from pkj.sandbox.jose import shown_key
 from pkj.sandbox.state import APP_ADMIN, Client
-from pkj.sandbox.wire import Action, Turn
 
 ROTATED = "///////////////// Key rotated:\n\n{kid}\n"
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path

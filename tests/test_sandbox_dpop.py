@@ -25,7 +25,7 @@ from sandbox_requests import (
 )
 
 from pkj.sandbox.exchange import Answer, Request
-from pkj.sandbox.jwk import thumbprint
+from pkj.sandbox.jose import thumbprint
 from pkj.sandbox.org import Org
 from pkj.sandbox.state import Client
 

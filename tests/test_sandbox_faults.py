@@ -10,25 +10,31 @@ from email.utils import parsedate_to_datetime
 
 import pytest
 import requests
-
-from pkj.sandbox.exchange import Answer
-from pkj.sandbox.faults import (
+from faults import (
     Fault,
+    Sandbox,
     chunked_forever,
     close_after,
     close_before,
     delay,
     drip,
+    echo,
+    empty,
     hang,
+    html,
+    huge,
     patch,
     patched_date,
+    rate_limit,
+    redirect,
     reset_after,
     reset_before,
+    status,
     truncate,
 )
+
+from pkj.sandbox.exchange import Answer
 from pkj.sandbox.org import Org
-from pkj.sandbox.server import Sandbox
-from pkj.sandbox.wrong_answers import echo, empty, html, huge, rate_limit, redirect, status
 
 PATH = "/oauth2/v1/clients"
 LONG = 60.0

@@ -18,12 +18,10 @@ from pathlib import Path
 
 import pytest
 import requests
+from faults import Fault, Sandbox, hang, status
 
 from pkj.sandbox.certificate import make_certificate
-from pkj.sandbox.faults import Fault, hang
 from pkj.sandbox.org import Org
-from pkj.sandbox.server import Sandbox
-from pkj.sandbox.wrong_answers import status
 
 AS_JSON = {"Content-Type": "application/json"}
 PATH = "/oauth2/v1/clients"

@@ -5,12 +5,9 @@ import re
 import pytest
 from conftest import STEP_2, STEP_3, EnvFile, Run, plant
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Action, Fault, Sandbox, status
 
 from pkj.sandbox.exchange import management_refusal, oauth_refusal
-from pkj.sandbox.faults import Fault
-from pkj.sandbox.server import Sandbox
-from pkj.sandbox.wire import Action
-from pkj.sandbox.wrong_answers import status
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 

@@ -9,11 +9,9 @@ import pytest
 from conftest import STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Fault, Sandbox, Turn
 
 from pkj import keys
-from pkj.sandbox.faults import Fault
-from pkj.sandbox.server import Sandbox
-from pkj.sandbox.wire import Turn
 
 PACKAGES = {"cryptography", "dotenv", "jwt", "requests"}
 REPORT_IMPORTS = {"PYTHONPROFILEIMPORTTIME": "1"}

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment
-
-from pkj.sandbox.server import Sandbox
+from faults import Sandbox
 
 
 def users_api(sandbox: Sandbox, token: str) -> requests.Response:

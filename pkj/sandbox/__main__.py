@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from pkj.sandbox import __doc__ as about
 
 if TYPE_CHECKING:
-    from pkj.sandbox.server import Sandbox
-    from pkj.sandbox.wire import Seen
+    from pkj.sandbox.server import Sandbox, Seen
 
 ABOUT_TO_SERVE = (
     "This is a mock Okta org: nothing in it is real, and it forgets everything at Ctrl-C."

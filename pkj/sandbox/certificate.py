@@ -1,4 +1,4 @@
-"""A certificate authority that lives for one run, and the server certificate it signs.
+"""Make a certificate authority for one run, and the server certificate it signs.
 
 The authority's private key never leaves memory. The server's key is in a file for the
 moment in which `ssl` reads it, because `ssl` reads keys from files only.

@@ -1,20 +1,249 @@
-"""A running pretend org: the rules of `org`, the sockets, and what it was told to do wrong."""
+"""Serve a mock org over HTTP and TLS on 127.0.0.1, with one thread for each connection."""
 
+import contextlib
+import http.server
+import os
+import socket
+import socketserver
 import ssl
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from email.utils import formatdate
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from pkj.sandbox.certificate import Certificate, make_certificate
-from pkj.sandbox.connections import Server
 from pkj.sandbox.exchange import Answer, Request
-from pkj.sandbox.faults import Faults
 from pkj.sandbox.org import Org
-from pkj.sandbox.wire import Seen, Turn
 
-OnAnswer = Callable[[Seen], None]
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
+LARGEST_BODY = 1 << 20
+LARGEST_SKIPPED = 16 << 20
+SECONDS_TO_STOP = 0.1
+
+TakeTurn = Callable[[ssl.SSLSocket, int, Request, Answer | None], bool]
+
+
+@dataclass
+class Seen:
+    """A request that arrived, and the status of its answer.
+
+    `answer_status` is None until an answer begins to go out, and stays None if none does.
+    `connection` counts TLS connections from 1.
+    """
+
+    request: Request
+    answer_status: int | None
+    connection: int
+
+
+@dataclass
+class Turn:
+    """One request being answered. `keep` says whether the connection stays open after it."""
+
+    seen: Seen
+    org: Org
+    connection: ssl.SSLSocket
+    keep: bool = True
+
+    def work(self) -> Answer:
+        """Let the org do the work; return its answer without sending it."""
+        return self.org.answer(self.seen.request)
+
+    def answer(self) -> None:
+        """Let the org do the work and send its answer."""
+        self.send(self.work())
+
+    def send(self, answer: Answer) -> None:
+        """Send the whole answer in one write: two would wait for each other (Nagle)."""
+        self.begin(answer, self.head(answer) + _body(answer))
+
+    def begin(self, answer: Answer, first: bytes) -> None:
+        """Record the answer as given, and send its first bytes."""
+        self.seen.answer_status = answer.status
+        self.connection.sendall(first)
+
+    def head(self, answer: Answer) -> bytes:
+        """Return status line and headers; the answer's own override the usual ones."""
+        headers = {"date": self.date()} | _framing(answer)
+        headers |= {name.lower(): value for name, value in answer.headers.items()}
+        lines = [f"HTTP/1.1 {answer.status} {_reason(answer.status)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+    def date(self, skew: float = 0) -> str:
+        """Return the org's time, `skew` seconds off, as a `Date` header."""
+        return formatdate(self.org.clock() + skew, usegmt=True)
+
+
+def _body(answer: Answer) -> bytes:
+    return b"" if answer.status == HTTPStatus.NO_CONTENT else answer.encoded()
+
+
+def _framing(answer: Answer) -> dict[str, str]:
+    """RFC 9110 section 8.6: no Content-Length in a 204."""
+    if answer.status == HTTPStatus.NO_CONTENT:
+        return {}
+    framing = {"content-length": str(len(answer.encoded()))}
+    if not isinstance(answer.body, bytes | None):
+        framing["content-type"] = "application/json"
+    return framing
+
+
+def _reason(status: int) -> str:
+    return HTTPStatus(status).phrase if status in HTTPStatus._value2member_map_ else "Unknown"
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Listens at once; `serve_forever` accepts. A taken port raises OSError.
+
+    `take_turn(connection, number, request, refusal)` answers one request and says whether
+    the connection stays open. `number` counts connections from 1; `refusal` is the answer
+    to give when the request was one that HTTP or our limits do not allow.
+    """
+
+    daemon_threads = True
+    request_queue_size = 128
+    # Elsewhere the option would let two servers share a port.
+    allow_reuse_address = os.name == "posix"
+
+    def __init__(self, port: int, context: ssl.SSLContext, take_turn: TakeTurn) -> None:
+        super().__init__(("127.0.0.1", port), Connection)
+        self.context = context
+        self.take_turn = take_turn
+        self.handshakes = 0
+        self._stopping = False
+        self._lock = threading.Lock()
+        self._open: dict[ssl.SSLSocket, threading.Thread] = {}
+
+    def opened(self, connection: ssl.SSLSocket) -> None:
+        with self._lock:
+            if self._stopping:
+                connection.close()
+                raise ConnectionAbortedError("the server stops")
+            self._open[connection] = threading.current_thread()
+
+    def greeted(self) -> int:
+        with self._lock:
+            self.handshakes += 1
+            return self.handshakes
+
+    def closed(self, connection: ssl.SSLSocket) -> None:
+        with self._lock:
+            del self._open[connection]
+        connection.close()
+
+    def stop(self) -> None:
+        """End everything, and wait a moment until the threads have noticed."""
+        with contextlib.suppress(OSError):  # macOS refuses it for a socket that listens
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes the loop, rather than wait for a poll
+        self.shutdown()
+        self.server_close()
+        with self._lock:
+            self._stopping = True
+            threads = list(self._open.values())
+            for connection in self._open:
+                with contextlib.suppress(OSError):  # the client can be faster
+                    # Not SSLSocket.shutdown: it drops the TLS state that a thread is using.
+                    socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        deadline = time.monotonic() + SECONDS_TO_STOP
+        for thread in threads:
+            thread.join(max(0, deadline - time.monotonic()))
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report bugs only, not clients that disconnect or do not trust the certificate."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
+
+
+class Connection(http.server.BaseHTTPRequestHandler):
+    """One connection, from the TLS handshake to the last request on it."""
+
+    server: Server
+    connection: ssl.SSLSocket
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        """Do the handshake in the connection's own thread, so that no other has to wait."""
+        self.request = self.server.context.wrap_socket(
+            self.request, server_side=True, do_handshake_on_connect=False
+        )
+        self.server.opened(self.request)
+        try:
+            self.request.do_handshake()
+            self.number = self.server.greeted()
+            super().setup()
+        except OSError:
+            self.server.closed(self.request)
+            raise
+
+    def finish(self) -> None:
+        try:
+            super().finish()
+        finally:
+            self.server.closed(self.connection)
+
+    def _take_turn(self) -> None:
+        body, refusal = self._body()
+        request = Request(self.command, self.path, self._lower_headers(), body)
+        keep = self.server.take_turn(self.connection, self.number, request, refusal)
+        self.close_connection = self.close_connection or not keep
+
+    def _body(self) -> tuple[bytes, Answer | None]:
+        """Return the body, and the answer to send if it cannot be read."""
+        closing = {"connection": "close"}
+        length = self.headers.get("content-length", "0")
+        if "transfer-encoding" in self.headers:
+            try:
+                return self._chunked(), None
+            except ValueError:
+                return b"", Answer(400, None, closing)
+        if not (length.isascii() and length.isdecimal()):
+            return b"", Answer(400, None, closing)
+        if int(length) > LARGEST_BODY:
+            # Closing with something unread sends a reset, which would overtake the answer.
+            self._read(min(int(length), LARGEST_SKIPPED))
+            return b"", Answer(413, None, closing)
+        return self._read(int(length)), None
+
+    def _chunked(self) -> bytes:
+        """A body in chunks (RFC 9112 section 7.1); ValueError if malformed or too large."""
+        body = b""
+        while size := int(self.rfile.readline(1024).partition(b";")[0], 16):
+            if not 0 < size <= LARGEST_BODY - len(body):
+                raise ValueError("not a chunk, or too much")
+            body += self._read(size + 2)[:-2]
+        while self.rfile.readline(1024).strip():
+            pass
+        return body
+
+    def _read(self, length: int) -> bytes:
+        body = self.rfile.read(length)
+        if len(body) < length:
+            raise ConnectionAbortedError("the client went away")
+        return body
+
+    def _lower_headers(self) -> dict[str, str]:
+        """Join repeated headers (RFC 9110 section 5.3), so that the rules can refuse them."""
+        headers: dict[str, str] = {}
+        for name, value in self.headers.items():
+            before = headers.get(name.lower())
+            headers[name.lower()] = value if before is None else f"{before}, {value}"
+        return headers
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing: that is up to whoever runs the server."""
+
+
+for _method in METHODS:  # the names that http.server looks for
+    setattr(Connection, f"do_{_method}", Connection._take_turn)
 
 
 class Sandbox:
@@ -22,8 +251,8 @@ class Sandbox:
 
     `url` is its address and `ca_file` the path of the PEM file to trust (gone afterwards),
     `seen` every request in order of arrival, `connections` the number of completed TLS
-    handshakes, `faults` the misbehaviours it was told. With another `certificate`, clients
-    can be shown one that they must refuse. `on_answer` is called after each request.
+    handshakes. With another `certificate`, clients can be shown one that they must refuse.
+    `handle` answers each request, and `on_answer` is called after it.
     """
 
     def __init__(
@@ -32,15 +261,15 @@ class Sandbox:
         port: int = 0,
         *,
         certificate: Certificate | None = None,
-        on_answer: OnAnswer | None = None,
+        handle: Callable[[Turn], None] = Turn.answer,
+        on_answer: Callable[[Seen], None] | None = None,
     ) -> None:
         self.org = org
-        self.faults = Faults()
         self.seen: list[Seen] = []
         self._port = port
         self._certificate = certificate or make_certificate()
+        self._handle = handle
         self._on_answer = on_answer
-        self._over = threading.Event()
 
     def __enter__(self) -> "Sandbox":
         self._server = Server(self._port, self._certificate.context, self._take_turn)
@@ -48,8 +277,7 @@ class Sandbox:
         self._folder = tempfile.TemporaryDirectory(prefix="pkj-")
         self.ca_file = str(Path(self._folder.name, "ca.pem"))
         Path(self.ca_file).write_bytes(self._certificate.ca_pem)
-        # How often the loop looks whether it was told to stop, in seconds.
-        loop = {"poll_interval": 0.05}
+        loop = {"poll_interval": 0.05}  # how often it checks whether to stop, in seconds
         threading.Thread(target=self._server.serve_forever, kwargs=loop, daemon=True).start()
         return self
 
@@ -59,7 +287,6 @@ class Sandbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._over.set()
         self._server.stop()
         self._folder.cleanup()
 
@@ -72,13 +299,13 @@ class Sandbox:
     ) -> bool:
         seen = Seen(request, None, number)
         self.seen.append(seen)
-        turn = Turn(seen, self.org, connection, self.faults.hanging, self._over)
+        turn = Turn(seen, self.org, connection)
         try:
             if refusal:
                 turn.send(refusal)
-                turn.close()
+                turn.keep = False
             else:
-                self.faults.action(request)(turn)
+                self._handle(turn)
         finally:
             if self._on_answer:
                 self._on_answer(seen)

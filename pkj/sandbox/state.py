@@ -1,5 +1,6 @@
-"""What the mock org remembers, and the settings that tests and the command line flip."""
+"""What the mock org remembers, the settings that tests and `serve` flip, and who may do what."""
 
+import copy
 import secrets
 import string
 import threading
@@ -11,34 +12,69 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from pkj.sandbox.app_sections import Sections, new_sections
-from pkj.sandbox.exchange import Request, management_refusal
+from pkj.sandbox.exchange import Refusal, Request, management_refusal
 
 SUPER_ADMIN = "SUPER_ADMIN"
 APP_ADMIN = "APP_ADMIN"
 PRIVATE_KEY_JWT = "private_key_jwt"
-APP = "AppInstance"
-AGENT = "wlp"
-"""How the id of an AI agent's client begins: `/api/v1/apps` does not know it."""
 
 USERS = [
     {"id": f"00u{'pretenduser':0<16}{number}", "status": "ACTIVE", "profile": {"login": login}}
     for number, login in enumerate(("ada@pretend.example", "alan@pretend.example"))
 ]
 
+# The parts of an app that the mock org stores without interpreting them.
+Sections = dict[str, dict[str, object]]
+_NEW_APP: Sections = {
+    "accessibility": {"selfService": False, "errorRedirectUrl": None, "loginRedirectUrl": None},
+    "visibility": {
+        "autoLaunch": False,
+        "autoSubmitToolbar": False,
+        "hide": {"iOS": True, "web": True},
+        "appLinks": {"oidc_client_link": True},
+    },
+    "credentials": {
+        "userNameTemplate": {"template": "${source.login}", "type": "BUILT_IN"},
+        "signing": {"kid": "pretend-signing-kid"},
+    },
+    "oauth_credentials": {"autoKeyRotation": True, "pkce_required": False},
+    "settings": {
+        "app": {},
+        "notifications": {
+            "vpn": {"network": {"connection": "DISABLED"}, "message": None, "helpUrl": None}
+        },
+        "manualProvisioning": False,
+        "implicitAssignment": False,
+        "emOptInStatus": "NONE",
+        "notes": {"admin": None, "enduser": None},
+    },
+    "oauth_settings": {
+        "consent_method": "REQUIRED",
+        "issuer_mode": "ORG_URL",
+        "idp_initiated_login": {"mode": "DISABLED", "default_scope": []},
+        "wildcard_redirect": "DISABLED",
+        "participate_slo": False,
+    },
+}
+
+
+def new_sections() -> Sections:
+    """Return a copy of the sections of a new app."""
+    return copy.deepcopy(_NEW_APP)
+
 
 def new_id(prefix: str) -> str:
-    """An id in Okta's form: three letters and 17 alphanumerics."""
+    """Return an ID in Okta's form: three letters and 17 alphanumerics."""
     return prefix + "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(17))
 
 
 def timestamp(seconds: int) -> str:
-    """POSIX seconds as Okta writes a moment."""
+    """Format POSIX seconds as Okta does."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z")
 
 
 def service_app(name: str) -> dict[str, Any]:
-    """The metadata of an app as this flow needs it."""
+    """Return the metadata of an app as this flow needs it."""
     return {
         "client_name": name,
         "client_uri": None,
@@ -51,12 +87,17 @@ def service_app(name: str) -> dict[str, Any]:
     }
 
 
+def not_found(name: str, kind: str) -> Refusal:
+    """404 E0000007 as Okta words it for this `kind` of thing."""
+    return management_refusal(404, "E0000007", f"Not found: Resource not found: {name} ({kind})")
+
+
 @dataclass
 class Client:
-    """An app. `metadata` is what registration knows of it but its keys; keys as Okta shows them.
+    """An app: `metadata` as registration shows it, without its `keys`, and what it was given.
 
-    `unlisted` and `undeletable` count the list requests that leave it out, and the deletions
-    that are refused although it is deactivated.
+    `unlisted` counts the list requests that still leave it out, `undeletable` the deletions
+    that are still refused although it is deactivated.
     """
 
     id: str
@@ -76,7 +117,7 @@ class Client:
 
 @dataclass(frozen=True)
 class Call:
-    """A request on its way to a rule: the ids in its path, and which admin asks, if one does."""
+    """A request, the IDs in its path, and the type of the admin who sent it, if any."""
 
     request: Request
     ids: tuple[str, ...] = ()
@@ -84,7 +125,7 @@ class Call:
 
 
 class OrgState:
-    """Everything that one mock org knows. It is gone when the process ends."""
+    """Everything that a mock org knows. It is gone when the process ends."""
 
     def __init__(
         self,
@@ -127,22 +168,29 @@ class OrgState:
         return int(self.clock())
 
     def new_nonce(self) -> str:
-        """Begin to hand out another DPoP nonce; the earlier ones stay valid."""
+        """Hand out another DPoP nonce from now on; earlier ones stay valid."""
         self.nonces.append("pretend-nonce-" + secrets.token_urlsafe(12))
         return self.nonces[-1]
 
     def forget_nonces(self) -> str:
-        """Make every nonce that was handed out invalid, and begin another one."""
+        """Invalidate every nonce handed out so far, and start a new one."""
         self.nonces.clear()
         return self.new_nonce()
 
-    def client(self, client_id: str, kind: str) -> Client:
-        """The client of this id, or 404 E0000007 as Okta words it for this `kind` of thing."""
-        unknown_app = kind == APP and client_id.startswith(AGENT)
-        if client_id not in self.clients or unknown_app:
-            summary = f"Not found: Resource not found: {client_id} ({kind})"
-            raise management_refusal(404, "E0000007", summary)
-        return self.clients[client_id]
+    def client(self, call: Call) -> Client:
+        """The client in the path of `/oauth2/v1/clients`, or 404 E0000007."""
+        return self._found(call, "PublicClientApp")
+
+    def app(self, call: Call) -> Client:
+        """The app in the path of `/api/v1/apps`, which knows no client of an AI agent (`wlp…`)."""
+        if call.ids[0].startswith("wlp"):
+            raise not_found(call.ids[0], "AppInstance")
+        return self._found(call, "AppInstance")
+
+    def _found(self, call: Call, kind: str) -> Client:
+        if call.ids[0] not in self.clients:
+            raise not_found(call.ids[0], kind)
+        return self.clients[call.ids[0]]
 
     @property
     def issuer(self) -> str:
@@ -152,9 +200,49 @@ class OrgState:
     def add(
         self, metadata: dict[str, Any], keys: list[dict[str, Any]], prefix: str = "0oa"
     ) -> Client:
-        """Keep a new client; its keys are as they will be shown."""
+        """Store a new client; its keys are as they will be shown."""
         self._serial += 1
         now = self.now()
         client = Client(new_id(prefix), metadata, keys, now, self._serial, updated=now)
         self.clients[client.id] = client
         return client
+
+
+# Who may do what (at Okta, only a super admin grants scopes and assigns roles).
+
+
+def admin_type(org: OrgState, request: Request) -> str:
+    """Return the admin type of the API token's owner; 401 E0000011 for an unknown token."""
+    credentials = request.headers.get("authorization", "")
+    if credentials.lower().startswith(("bearer ", "dpop ")):
+        raise management_refusal(403, "E0000005", "Invalid session")
+    # okta-sdk-python 3.4 writes no space between the two, and works with Okta.
+    token = credentials.removeprefix("SSWS").strip()
+    if not credentials.startswith("SSWS") or token not in org.api_keys:
+        challenge = {"www-authenticate": "SSWS"}
+        raise management_refusal(401, "E0000011", "Invalid token provided", headers=challenge)
+    return org.api_keys[token]
+
+
+def not_permitted() -> Refusal:
+    """403 E0000006, as recorded."""
+    summary = "You do not have permission to perform the requested action"
+    return management_refusal(403, "E0000006", summary)
+
+
+def only_super(call: Call) -> None:
+    """Refuse everyone who is not a super admin."""
+    if call.admin != SUPER_ADMIN:
+        raise not_permitted()
+
+
+def may_change(call: Call, client: Client) -> None:
+    """Let only a super admin change an app that has an admin role."""
+    if client.roles:
+        only_super(call)
+
+
+def may_change_keys(call: Call, client: Client) -> None:
+    """Let only a super admin change the keys of an app with roles or grants: keys carry both."""
+    if client.roles or client.grants:
+        only_super(call)
