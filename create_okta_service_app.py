@@ -15,32 +15,37 @@ README.md says more.
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
 from pkj import console
 
-
-def add_options(parser: console.ArgumentParser) -> None:
-    from pkj.options import add_app_options, add_network_options
-
-    add_app_options(parser)
-    add_network_options(parser)
+if TYPE_CHECKING:
+    from pkj.console import Console
+    from pkj.env import Env
 
 
-def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
-    from pkj import key_settings, settings
-    from pkj.app import dpop as app_dpop
-    from pkj.app import find as app_choice
-    from pkj.app import grants
-    from pkj.app import key as app_key
-    from pkj.app import roles as admin_roles
+def add_options(parser: ArgumentParser) -> None:
+    console.add_app_options(parser)
+    console.add_network_options(parser)
+
+
+def main(env: Env, options: Namespace, out: Console) -> None:
+    from pkj import keys, settings
+    from pkj.app.dpop import ensure_dpop
+    from pkj.app.find import find_or_register
+    from pkj.app.grants import grant_missing
+    from pkj.app.key import ensure_key
+    from pkj.app.roles import assign_missing
     from pkj.errors import gathered
 
     have = env.require("OKTA_URL", "API_KEY", "SCOPES", "MODULUS or PRIVATE_KEY")
     wanted, roles = settings.scopes(have["SCOPES"]), settings.admin_roles(env.stored("ADMIN_ROLES"))
-    public, bound = key_settings.public_key(env), settings.dpop(env.get("DPOP"))
+    public, bound = keys.public_key(env), settings.dpop(env.get("DPOP"))
     org = settings.org(have, options, out.note)
 
-    app = app_choice.find_or_register(org, env.get("CLIENT_ID"), public, options.name, out)
-    kid = app_key.converge(org, app, public, out)  # before an app that was found is written down
+    app = find_or_register(org, env.get("CLIENT_ID"), public, options.name, out)
+    kid = ensure_key(org, app, public, out)  # before an app that was found is written down
     written = app.id != env.get("CLIENT_ID") and not out.would("set CLIENT_ID in .env")
     if written:
         env.save({"CLIENT_ID": app.id})
@@ -49,16 +54,16 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
     if written:
         out.heading("Setting CLIENT_ID in .env:")
         out.say(app.id)
-    key_settings.save_public(env, public, kid, out)
-    app_dpop.converge(org, app, bound, out)
+    keys.save_public(env, public, kid, out)
+    ensure_dpop(org, app, bound, out)
     with gathered("Okta refused a part of it") as refused:
-        grants.converge(org, app, wanted, out, refused)
-        admin_roles.converge(org, app, roles, out, refused)
+        grant_missing(org, app, wanted, out, refused)
+        assign_missing(org, app, roles, out, refused)
     if not out.would_change:
         out.would("change nothing")
 
 
-def step(env: console.Env, options: console.Namespace, out: console.Console) -> None:
+def step(env: Env, options: Namespace, out: Console) -> None:
     from contextlib import nullcontext
 
     from pkj.app import delete as app_deletion

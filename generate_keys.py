@@ -11,10 +11,17 @@ README.md says more.
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
 from pkj import console
 
+if TYPE_CHECKING:
+    from pkj.console import Console
+    from pkj.env import Env
 
-def add_options(parser: console.ArgumentParser) -> None:
+
+def add_options(parser: ArgumentParser) -> None:
     sizes = (2048, 3072, 4096)
     parser.add_argument("--bits", type=int, choices=sizes, help="key size (2048)")
     parser.add_argument(
@@ -27,32 +34,32 @@ def add_options(parser: console.ArgumentParser) -> None:
     )
 
 
-def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
-    from pkj import key_settings, keys
+def main(env: Env, options: Namespace, out: Console) -> None:
+    from pkj import keys
 
     if options.print_jwk:
         print_jwk(env, options, out)
         return
     with env.locked():
         if not options.force:
-            key_settings.refuse_to_replace(env)
-        new = key_settings.of_new_key(keys.generate(options.bits or 2048))
+            keys.refuse_to_replace(env)
+        new = keys.of_new_key(keys.generate(options.bits or 2048))
         env.save(new, keep_copy=options.force)
 
     out.say(f"{console.HEADING} Keys generated and added to .env file.")
 
 
-def print_jwk(env: console.Env, options: console.Namespace, out: console.Console) -> None:
+def print_jwk(env: Env, options: Namespace, out: Console) -> None:
     """Print the public key in the form that Okta's Admin Console takes."""
     import json
 
-    from pkj import key_settings, keys
-    from pkj.errors import WrongUsage
+    from pkj import keys
+    from pkj.errors import UsageError
 
     if options.force or options.bits:
-        raise WrongUsage("--print-jwk cannot be combined with --force or --bits")
+        raise UsageError("--print-jwk cannot be combined with --force or --bits")
     env.require("PRIVATE_KEY or MODULUS")
-    public = key_settings.public_key(env)
+    public = keys.public_key(env)
     out.emit(json.dumps(keys.jwk(public.modulus, public.kid), indent=2))
 
 

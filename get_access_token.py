@@ -12,18 +12,23 @@ README.md says more.
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
 from pkj import console
 
-
-def add_options(parser: console.ArgumentParser) -> None:
-    from pkj.options import add_network_options, add_token_options
-
-    add_token_options(parser)
-    add_network_options(parser)
+if TYPE_CHECKING:
+    from pkj.console import Console
+    from pkj.env import Env
 
 
-def main(env: console.Env, options: console.Namespace, out: console.Console) -> None:
-    from pkj import key_settings, settings
+def add_options(parser: ArgumentParser) -> None:
+    console.add_token_options(parser)
+    console.add_network_options(parser)
+
+
+def main(env: Env, options: Namespace, out: Console) -> None:
+    from pkj import keys, settings
     from pkj.okta.org import FOR_A_TOKEN
     from pkj.token import check as api_check
     from pkj.token.request import USELESS, Client, TokenRequest
@@ -31,7 +36,7 @@ def main(env: console.Env, options: console.Namespace, out: console.Console) -> 
     api_check.check_usage(options.form, options.target, options.check)
     have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
     wanted, bound = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
-    client = Client(settings.client_id(have["CLIENT_ID"]), *key_settings.signing_key(env))
+    client = Client(settings.client_id(have["CLIENT_ID"]), *keys.signing_key(env))
     org = settings.org(have, options, out.note, FOR_A_TOKEN)
     if options.target or options.check:
         url = options.target[1] if options.target else org.url + options.check

@@ -11,7 +11,7 @@ from shlex import quote
 from dotenv.parser import Binding, parse_stream
 
 from pkj import env_file
-from pkj.errors import WrongHere
+from pkj.errors import LocalError
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -165,11 +165,11 @@ class Env:
         return [value for key, value in self._read() if key == name and value]
 
     def get(self, name: str) -> str | None:
-        """Raises WrongHere for a value from the environment that is not text."""
+        """Raises LocalError for a value from the environment that is not text."""
         if value := self._environ.get(name):
             if not _is_text(value):
                 problem = f"{name} in the environment is not UTF-8 text"
-                raise WrongHere(problem, f"set it again, or unset {name} to use {self.path}")
+                raise LocalError(problem, f"set it again, or unset {name} to use {self.path}")
             self.from_environment.add(name)
             return value
         return self.stored(name)
@@ -180,10 +180,10 @@ class Env:
     def require(self, *names: str) -> dict[str, str]:
         """The values of all `names`, of which one may be `"A or B"`: then A or B will do.
 
-        Raises WrongHere that names everything missing at once, with who supplies it.
+        Raises LocalError that names everything missing at once, with who supplies it.
         """
         if self._explicit and env_file.read_text(self.path) is None:
-            raise WrongHere(f"{self.path} does not exist", "check what --env-file names")
+            raise LocalError(f"{self.path} does not exist", "check what --env-file names")
         wanted = [name.split(" or ") for name in names]
         found = {name: value for group in wanted for name in group if (value := self.get(name))}
         missing = [group for group in wanted if not found.keys() & set(group)]
@@ -193,7 +193,7 @@ class Env:
             lines += [f"a line further down clears {name} again" for name in hidden]
             if line := unreadable_line(env_file.read_text(self.path) or ""):
                 lines.append(f"line {line} of the file is not an assignment: {OPEN_QUOTE}")
-            raise WrongHere("\n".join(["missing settings:", *lines]), self._where_to_write())
+            raise LocalError("\n".join(["missing settings:", *lines]), self._where_to_write())
         return found
 
     @contextmanager
@@ -201,7 +201,7 @@ class Env:
         """Let no other run change the file for the time of the `with` block; may be nested.
 
         What another run has written meanwhile is read. Waits for it, but not for ever: raises
-        WrongHere then. Reading needs no lock.
+        LocalError then. Reading needs no lock.
         """
         if self._locked:
             yield
@@ -214,7 +214,7 @@ class Env:
                 self._locked = False
 
     def unless_changed(self, *names: str, hint: str = "run this again") -> Check:
-        """Return a `check` for `save`, which raises WrongHere if another program has changed one
+        """Return a `check` for `save`, which raises LocalError if another program has changed one
         of these values since this was called."""
         read = {name: self.stored(name) for name in names}
 
@@ -223,7 +223,7 @@ class Env:
             if changed:
                 were = "was" if len(changed) == 1 else "were"
                 problem = f"{' and '.join(changed)} {were} changed while this ran"
-                raise WrongHere(f"{problem}; {self.path} keeps what it holds now", hint)
+                raise LocalError(f"{problem}; {self.path} keeps what it holds now", hint)
 
         return check
 
@@ -238,7 +238,7 @@ class Env:
 
         `check` gets what the file holds at that moment, with other runs locked out, and
         raises to prevent the save. `keep_copy` first keeps the present file beside it.
-        Raises WrongHere, and changes nothing, if the file cannot be written safely, or a
+        Raises LocalError, and changes nothing, if the file cannot be written safely, or a
         private key would be lost without a copy.
         """
         target = Path(os.path.realpath(self.path))
@@ -251,7 +251,7 @@ class Env:
             after = assignments(new)
             if not keep_copy and _private_keys(before) - _private_keys(after):
                 problem = f"{self.path} has another PRIVATE_KEY now; nothing was changed"
-                raise WrongHere(problem, "run this again")
+                raise LocalError(problem, "run this again")
             copy = None
             if keep_copy and present is not None:
                 copy = env_file.keep_copy(self.path, present)
@@ -297,7 +297,7 @@ class Env:
         if read(new) != {**dict(before), **values}:
             line = unreadable_line(text)
             problem = f"{self.path} cannot be changed safely: line {line} is not an assignment"
-            raise WrongHere(problem, f"{OPEN_QUOTE}; mend that line")
+            raise LocalError(problem, f"{OPEN_QUOTE}; mend that line")
         return new
 
     def _warn_of_shadows(self, values: Mapping[str, str]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from pkj.errors import WrongHere
+from pkj.errors import LocalError
 
 LARGEST = 2 * 2**20
 """Bytes. Settings take a few thousand; python-dotenv takes seconds to parse a megabyte."""
@@ -40,30 +40,30 @@ BUSY_HINT = (
 def read_text(path: Path) -> str | None:
     """The whole text of the file, None where there is no file.
 
-    Raises WrongHere for what is not a readable regular file in UTF-8, or not one that can be
+    Raises LocalError for what is not a readable regular file in UTF-8, or not one that can be
     parsed in good time. Never waits: a FIFO is opened without blocking, and refused.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK
     try:
         with open(path, "rb", opener=lambda name, _: os.open(name, flags)) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise WrongHere(f"{path} is not a regular file", "name another with --env-file")
+                raise LocalError(f"{path} is not a regular file", "name another with --env-file")
             content = file.read(LARGEST + 1)
         text = content.decode("utf-8")
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as cause:
         problem = f"{path} is not UTF-8 text (byte {cause.start})"
-        raise WrongHere(problem, "save it as UTF-8 and run this again") from cause
+        raise LocalError(problem, "save it as UTF-8 and run this again") from cause
     except OSError as cause:
-        raise WrongHere(f"{path} cannot be read: {cause.strerror}", READ_HINT) from cause
+        raise LocalError(f"{path} cannot be read: {cause.strerror}", READ_HINT) from cause
     if len(content) > LARGEST:
         problem = f"{path} is larger than {LARGEST} bytes: this is not a file of settings"
-        raise WrongHere(problem, "name another with --env-file")
+        raise LocalError(problem, "name another with --env-file")
     if run := TOO_MANY_SPACES.search(text):
         line = len(re.findall(r"\r\n|\n|\r", text[: run.start()])) + 1
         problem = f"line {line} of {path} has more than {MOST_SPACES} spaces in a row"
-        raise WrongHere(problem, "remove them and run this again")
+        raise LocalError(problem, "remove them and run this again")
     return text
 
 
@@ -82,7 +82,7 @@ def locked(path: Path, note: Callable[[str], None]) -> Iterator[None]:
     The lock (flock(2)) ends with the process. It is on an empty file beside `.env`, which is
     removed at the end: `.env` itself is another file after each save, and a lock on the
     folder would hold up those who work on other files in it. Waits for another run for up
-    to LOCK_SECONDS, and tells `note`; then raises WrongHere.
+    to LOCK_SECONDS, and tells `note`; then raises LocalError.
     """
     target = Path(os.path.realpath(path))
     lock = target.with_name(f"{target.name}.pkj-lock")
@@ -100,7 +100,7 @@ def locked(path: Path, note: Callable[[str], None]) -> Iterator[None]:
 def replace_text(path: Path, text: str) -> int | None:
     """Put `text` in the place of the file (resolved) in one step, mode 0600, owner kept.
 
-    Returns the mode it had if that was looser, else None. Raises WrongHere, and leaves the
+    Returns the mode it had if that was looser, else None. Raises LocalError, and leaves the
     file as it was, if it cannot be done.
     """
     try:
@@ -109,7 +109,7 @@ def replace_text(path: Path, text: str) -> int | None:
     except OSError as cause:
         hint = BUSY_HINT if cause.errno == errno.EBUSY else WRITE_HINT
         problem = f"{path} cannot be written: {cause.strerror}; it is as it was"
-        raise WrongHere(problem, hint) from cause
+        raise LocalError(problem, hint) from cause
     mode = stat.S_IMODE(before.st_mode) if before else 0o600
     return mode if mode & ~0o600 else None
 
@@ -118,14 +118,14 @@ def keep_copy(path: Path, text: str) -> Path:
     """Keep `text` beside `path` as NAME.previous. Earlier copies move on to .previous.1 and so
     on: none is overwritten.
 
-    Returns where. Raises WrongHere. To be called with the lock held.
+    Returns where. Raises LocalError. To be called with the lock held.
     """
     copy = path.with_name(f"{path.name}.previous")
     try:
         _put(copy, text, path, before_rename=lambda: _make_room(copy))
     except OSError as cause:
         problem = f"{copy} cannot be written: {cause.strerror}; {path} was not changed"
-        raise WrongHere(problem, WRITE_HINT) from cause
+        raise LocalError(problem, WRITE_HINT) from cause
     return copy
 
 
@@ -141,7 +141,7 @@ def _acquire(lock: Path, path: Path, note: Callable[[str], None]) -> int | None:
             if not os.path.lexists(lock):
                 return None
             problem = f"{lock} cannot be opened: {cause.strerror}"
-            raise WrongHere(problem, f"remove it if no other run is at work on {path}") from cause
+            raise LocalError(problem, f"remove it if no other run is at work on {path}") from cause
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), os.lstat(lock)):
@@ -155,7 +155,7 @@ def _acquire(lock: Path, path: Path, note: Callable[[str], None]) -> int | None:
         waited = time.monotonic() - began
         if waited > LOCK_SECONDS:
             problem = f"another run is still at work on {path}; nothing was changed"
-            raise WrongHere(problem, "wait for it to end, then run this again")
+            raise LocalError(problem, "wait for it to end, then run this again")
         if waited > SILENT_SECONDS and not told:
             note(f"another run is at work on {path}; waiting for up to {LOCK_SECONDS:.0f} seconds")
             told = True
@@ -180,7 +180,7 @@ def _remove_leftovers(path: Path) -> None:
     with contextlib.suppress(OSError):
         for match in filter(None, map(name.fullmatch, os.listdir(path.parent))):
             leftover = path.with_name(match[0])
-            with contextlib.suppress(OSError, WrongHere):
+            with contextlib.suppress(OSError, LocalError):
                 text = read_text(leftover)
                 if text == "" or (text and _digest(text) == match[1]):
                     leftover.unlink()
@@ -231,7 +231,7 @@ def _keep_owner(file: int, like: Path) -> None:
     except PermissionError as cause:
         problem = f"{like} belongs to user {wanted.st_uid} and group {wanted.st_gid}"
         hint = "run this as its owner, or change its owner to you; nothing was changed"
-        raise WrongHere(f"{problem}, which this process may not keep", hint) from cause
+        raise LocalError(f"{problem}, which this process may not keep", hint) from cause
 
 
 def _sync_folder(folder: Path) -> None:

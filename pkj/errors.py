@@ -20,7 +20,7 @@ class PkjError(Exception):
         self.hint = hint
 
 
-class WrongHere(PkjError):
+class LocalError(PkjError):
     """Something on this machine is wrong: a setting, the key, the file, a CA path.
 
     `setting` is the name in `.env` that the message is about, if it is about one.
@@ -31,7 +31,7 @@ class WrongHere(PkjError):
         self.setting = setting
 
 
-class WrongUsage(PkjError):
+class UsageError(PkjError):
     """Options that do not go together, or an answer that only a terminal could give."""
 
     exit_code = 2
@@ -60,7 +60,7 @@ class OktaRefused(PkjError):
         self.status, self.headers, self.code, self.summary = status, headers, code, summary
 
 
-class NoUsableAnswer(PkjError):
+class NoUsableResponse(PkjError):
     """No answer (`status` is 0), or one that nobody can read: a later run might cure it."""
 
     exit_code = 4
@@ -70,7 +70,7 @@ class NoUsableAnswer(PkjError):
         self.status = status
 
 
-class LostAnswer(NoUsableAnswer):
+class LostResponse(NoUsableResponse):
     """The request may have been carried out at Okta although no answer says so.
 
     `in_time` is false where the time to wait was used up: then it is not sent again.
@@ -88,15 +88,15 @@ def gathered(problem: str) -> Iterator[list[OktaRefused]]:
     """A list for refusals that stop nothing, for a `with` block.
 
     At its end they are raised as one OktaRefused, each thing to do once; or with the
-    NoUsableAnswer that ended the block early, as one of its kind.
+    NoUsableResponse that ended the block early, as one of its kind.
     """
     refused: list[OktaRefused] = []
     try:
         yield refused
-    except NoUsableAnswer as error:
+    except NoUsableResponse as error:
         if not refused:
             raise
-        raise NoUsableAnswer(*_listed(problem, [*refused, error])) from error
+        raise NoUsableResponse(*_listed(problem, [*refused, error])) from error
     if refused:
         raise OktaRefused(*_listed(problem, refused))
 

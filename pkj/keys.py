@@ -1,14 +1,18 @@
-"""An RSA key and its forms: PEM, modulus, JWK, thumbprint. Also where `kid` is chosen."""
+"""The RSA key: PEM, modulus, JWK, thumbprint; its four names in `.env`; and which `kid` to send."""
 
 import base64
 import hashlib
 import re
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from pkj.errors import WrongHere
+from pkj.console import Console
+from pkj.env import Check, Env
+from pkj.errors import LocalError
 
 EXPONENT = 65537
 EXPONENT_BASE64URL = "AQAB"
@@ -38,7 +42,7 @@ def public_pem(modulus: int) -> str:
     return key.public_bytes(serialization.Encoding.PEM, form).decode().strip()
 
 
-def modulus(key: rsa.RSAPrivateKey) -> int:
+def modulus_of(key: rsa.RSAPrivateKey) -> int:
     return key.public_key().public_numbers().n
 
 
@@ -47,7 +51,7 @@ def load_private(text: str, *, check: bool = True) -> rsa.RSAPrivateKey:
 
     cryptography's own check of the numbers takes some 30 ms; a signature that verifies says
     as much for this use, in one. Without `check` none is made: that is for who verifies
-    what the key signs anyway (assertion.sign). Raises WrongHere for anything that is not
+    what the key signs anyway (assertion.sign). Raises LocalError for anything that is not
     an RSA key this flow can use.
     """
     pem = text.replace("\\r", "").replace("\\n", "\n").strip()
@@ -62,13 +66,13 @@ def load_private(text: str, *, check: bool = True) -> rsa.RSAPrivateKey:
         raise _wrong_key("is not an RSA key: this flow signs with RS256", NEW_KEY)
     if key.public_key().public_numbers().e != EXPONENT:
         raise _wrong_key(f"has a public exponent other than {EXPONENT}", NEW_KEY)
-    _refuse_short(modulus(key), "PRIVATE_KEY", NEW_KEY)
+    _refuse_short(modulus_of(key), "PRIVATE_KEY", NEW_KEY)
     if check:
         _try(key)
     return key
 
 
-def damaged() -> WrongHere:
+def damaged() -> LocalError:
     """The error for a private key whose signatures do not verify."""
     hint = (
         "restore it from a copy, or run `python generate_keys.py --force`,"
@@ -105,10 +109,10 @@ def from_base64url(text: str) -> int | None:
 
 
 def load_modulus(text: str) -> int:
-    """The number that MODULUS stands for. Raises WrongHere."""
+    """The number that MODULUS stands for. Raises LocalError."""
     number = from_base64url(text)
     if number is None:
-        raise WrongHere("MODULUS is not base64url", NEW_MODULUS, setting="MODULUS")
+        raise LocalError("MODULUS is not base64url", NEW_MODULUS, setting="MODULUS")
     _refuse_short(number, "MODULUS", NEW_MODULUS)
     return number
 
@@ -165,8 +169,122 @@ def _refuse_other_forms(pem: str) -> None:
 def _refuse_short(modulus: int, setting: str, hint: str) -> None:
     if modulus.bit_length() < LEAST_BITS:
         problem = f"{setting} has {modulus.bit_length()} bits: Okta wants {LEAST_BITS} or more"
-        raise WrongHere(problem, hint, setting=setting)
+        raise LocalError(problem, hint, setting=setting)
 
 
-def _wrong_key(problem: str, hint: str) -> WrongHere:
-    return WrongHere(f"PRIVATE_KEY {problem}", hint, setting="PRIVATE_KEY")
+def _wrong_key(problem: str, hint: str) -> LocalError:
+    return LocalError(f"PRIVATE_KEY {problem}", hint, setting="PRIVATE_KEY")
+
+
+class PublicKey(NamedTuple):
+    """What is registered: the modulus, and the kid it is registered under.
+
+    `unsaved` are the settings that were derived and are not in the file yet; `unchanged` is
+    the `check` for saving them: that the key in the file is still the one that was read.
+    """
+
+    modulus: int
+    kid: str
+    unsaved: Mapping[str, str]
+    unchanged: Check
+
+
+def of_new_key(key: rsa.RSAPrivateKey) -> dict[str, str]:
+    """The four values that generate_py writes."""
+    return {"PRIVATE_KEY": private_pem(key), **_public(modulus_of(key))}
+
+
+def refuse_to_replace(env: Env) -> None:
+    """Raise LocalError if the file holds a key, also one that a later line hides."""
+    held = [name for name in ("PRIVATE_KEY", "MODULUS") if env.held(name)]
+    if not held:
+        return
+    problem = f"a key already exists: {' and '.join(held)} in {env.path}; nothing was changed"
+    hint = f"--force replaces it, and first backs up the file to {env.path.name}.previous"
+    if hidden := [name for name in held if not env.stored(name)]:
+        hint = f"remove the line further down that clears {' and '.join(hidden)} again; {hint}"
+    if app := env.stored("CLIENT_ID"):
+        hint += (
+            f"; the app {app} trusts the present key, and tokens fail with the new one"
+            " until `python create_okta_service_app.py` is run again"
+        )
+    raise LocalError(problem, hint)
+
+
+def public_key(env: Env) -> PublicKey:
+    """The public key to register, from MODULUS, PRIVATE_KEY, or both if they belong together.
+
+    Raises LocalError.
+    """
+    given, pem = env.get("MODULUS"), env.get("PRIVATE_KEY")
+    modulus = load_modulus(given) if given else None
+    if pem:
+        derived = modulus_of(load_private(pem))
+        if modulus not in (None, derived):
+            raise _two_keys(env)
+        modulus = derived
+    assert modulus is not None, "the step requires one of the two"
+    source = "MODULUS" if given else "PRIVATE_KEY"
+    kid = kid_to_send(modulus, env.get("KEY_ID"), same_source=_same_source(env, source))
+    unchanged = env.unless_changed("PRIVATE_KEY", "MODULUS")
+    kid = kid or thumbprint(modulus)
+    return PublicKey(modulus, kid, _unsaved(env, modulus, source), unchanged)
+
+
+def save_public(env: Env, public: PublicKey, kid: str | None, out: Console) -> None:
+    """Save what was derived, and as KEY_ID the kid by which the app knows the key, if any.
+
+    A KEY_ID beside another key in the file stays as it is. Raises LocalError if the key in
+    the file was replaced meanwhile: what belongs together stays together.
+    """
+    changed = dict(public.unsaved)
+    another = env.is_from_environment("PRIVATE_KEY") or env.is_from_environment("MODULUS")
+    if (env.stored("KEY_ID") or "") != (kid or "") and not (another and _file_has_key(env)):
+        changed["KEY_ID"] = kid or ""
+    if changed and not out.would(f"set {', '.join(changed)} in .env"):
+        env.save(changed, check=public.unchanged)
+
+
+def signing_key(env: Env) -> tuple[rsa.RSAPrivateKey, str | None]:
+    """The private key and the kid to send with what it signs. Raises LocalError."""
+    env.warn_if_open_to_others()
+    key = load_private(env.require("PRIVATE_KEY")["PRIVATE_KEY"], check=False)
+    same_source = _same_source(env, "PRIVATE_KEY")
+    return key, kid_to_send(modulus_of(key), env.get("KEY_ID"), same_source=same_source)
+
+
+def _public(modulus: int) -> dict[str, str]:
+    return {
+        "PUBLIC_KEY": public_pem(modulus),
+        "MODULUS": to_base64url(modulus),
+        "KEY_ID": thumbprint(modulus),
+    }
+
+
+def _unsaved(env: Env, modulus: int, source: str) -> dict[str, str]:
+    if env.is_from_environment(source) and _file_has_key(env):
+        return {}  # the file holds a key of its own: nothing of another belongs beside it
+    values = _public(modulus)
+    if source == "MODULUS":
+        values = {"KEY_ID": values["KEY_ID"]}
+    if env.stored("KEY_ID"):
+        del values["KEY_ID"]  # the owner's choice
+    return {name: value for name, value in values.items() if env.stored(name) != value}
+
+
+def _file_has_key(env: Env) -> bool:
+    return bool(env.stored("PRIVATE_KEY") or env.stored("MODULUS"))
+
+
+def _same_source(env: Env, key_setting: str) -> bool:
+    # A KEY_ID from the environment was put there for the key that is used with it.
+    return env.is_from_environment("KEY_ID") or not env.is_from_environment(key_setting)
+
+
+def _two_keys(env: Env) -> LocalError:
+    where = "the environment" if env.is_from_environment("PRIVATE_KEY") else str(env.path)
+    return LocalError(
+        f"MODULUS is not the modulus of PRIVATE_KEY, which comes from {where}",
+        "empty MODULUS, PUBLIC_KEY and KEY_ID: they are derived from PRIVATE_KEY",
+        setting="MODULUS",
+    )

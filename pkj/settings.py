@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Mapping
 from urllib.parse import SplitResult, urlsplit
 
-from pkj.errors import WrongHere
+from pkj.errors import LocalError
 from pkj.okta.org import FOR_AN_APP, Org
 
 OKTA_DOMAINS = (
@@ -42,7 +42,7 @@ def org(
     note: Callable[[str], None],
     longest_wait: float = FOR_AN_APP,
 ) -> Org:
-    """The org of OKTA_URL, with API_KEY if that is among the settings. Raises WrongHere."""
+    """The org of OKTA_URL, with API_KEY if that is among the settings. Raises LocalError."""
     key = api_key(settings["API_KEY"]) if "API_KEY" in settings else ""
     url = okta_url(settings["OKTA_URL"])
     return Org(
@@ -61,7 +61,7 @@ def okta_url(text: str) -> str:
     address are built from this one form.
 
     Spaces and slashes around it are trimmed, the host is lower-cased, a bare domain gets
-    its scheme. Raises WrongHere for everything that is not an address of an org.
+    its scheme. Raises LocalError for everything that is not an address of an org.
     """
     address = text.strip()
     if re.search(r"\s|\\|[\x00-\x1f\x7f]", address):
@@ -85,33 +85,33 @@ def is_address(text: str) -> bool:
 
 
 def api_key(text: str) -> str:
-    """API_KEY as it goes into a header; its `SSWS ` prefix is ours to write. Raises WrongHere."""
+    """API_KEY as it goes into a header; its `SSWS ` prefix is ours to write. Raises LocalError."""
     key = text.removeprefix("SSWS ")
     if re.fullmatch(r"{.*}|<.*>", key):
         problem = "API_KEY still contains the placeholder"
         hint = "make a token at Security > API > Tokens, and put it there"
-        raise WrongHere(problem, hint, setting="API_KEY")
+        raise LocalError(problem, hint, setting="API_KEY")
     if is_address(key):
         problem = "API_KEY is an address, not an API token"
         hint = "OKTA_URL and API_KEY look swapped: put each in the other's place"
-        raise WrongHere(problem, hint, setting="API_KEY")
+        raise LocalError(problem, hint, setting="API_KEY")
     if not re.fullmatch(r"[!-~]+", key):
         problem = "API_KEY contains invalid characters"
         hint = "copy it again, in one line and without spaces"
-        raise WrongHere(problem, hint, setting="API_KEY")
+        raise LocalError(problem, hint, setting="API_KEY")
     return key
 
 
 def scopes(text: str) -> list[str]:
     """The scopes of a text that separates them with spaces, each once, in order.
 
-    Raises WrongHere for commas, and for what cannot be a scope (RFC 6749 section 3.3).
+    Raises LocalError for commas, and for what cannot be a scope (RFC 6749 section 3.3).
     """
     names = list(dict.fromkeys(text.split()))
     if "," in text:
         meant = " ".join(text.replace(",", " ").split())
         hint = f"write it as SCOPES='{meant or EXAMPLE_SCOPES}'"
-        raise WrongHere("separate SCOPES with spaces, not commas", hint, setting="SCOPES")
+        raise LocalError("separate SCOPES with spaces, not commas", hint, setting="SCOPES")
     strange = [scope for scope in names if not re.fullmatch(r"[!#-\[\]-~]+", scope)]
     if strange or not names:
         problem = (
@@ -120,12 +120,12 @@ def scopes(text: str) -> list[str]:
             else "SCOPES is empty"
         )
         hint = f"write it like SCOPES='{EXAMPLE_SCOPES}'"
-        raise WrongHere(problem, hint, setting="SCOPES")
+        raise LocalError(problem, hint, setting="SCOPES")
     return names
 
 
 def admin_roles(text: str | None) -> list[str]:
-    """The standard role types in ADMIN_ROLES, each once. Raises WrongHere."""
+    """The standard role types in ADMIN_ROLES, each once. Raises LocalError."""
     roles = list(dict.fromkeys((text or "").split()))
     strange = [
         role for role in roles if not re.fullmatch(r"[A-Z][A-Z_]*", role) or role == "CUSTOM"
@@ -133,22 +133,22 @@ def admin_roles(text: str | None) -> list[str]:
     if strange:
         problem = f"ADMIN_ROLES contains {strange[0]!r}, which is not a standard role type"
         hint = "write it like ADMIN_ROLES='READ_ONLY_ADMIN REPORT_ADMIN'"
-        raise WrongHere(problem, hint, setting="ADMIN_ROLES")
+        raise LocalError(problem, hint, setting="ADMIN_ROLES")
     return roles
 
 
 def dpop(text: str | None) -> bool | None:
-    """What DPOP says, None where it says nothing. Raises WrongHere."""
+    """What DPOP says, None where it says nothing. Raises LocalError."""
     words = {"": None, "true": True, "false": False}
     word = (text or "").strip().lower()
     if word not in words:
         hint = "set DPOP=true or DPOP=false, or remove it"
-        raise WrongHere(f"DPOP is {text!r}", hint, setting="DPOP")
+        raise LocalError(f"DPOP is {text!r}", hint, setting="DPOP")
     return words[word]
 
 
 def client_id(text: str) -> str:
-    """CLIENT_ID, if it can be one. Raises WrongHere."""
+    """CLIENT_ID, if it can be one. Raises LocalError."""
     if CLIENT_ID.fullmatch(text):
         return text
     problem = "CLIENT_ID contains characters that no client ID has"
@@ -156,7 +156,7 @@ def client_id(text: str) -> str:
         "copy it again from Applications > the app, or clear it and run"
         " `python create_okta_service_app.py`"
     )
-    raise WrongHere(problem, hint, setting="CLIENT_ID")
+    raise LocalError(problem, hint, setting="CLIENT_ID")
 
 
 def _host(parts: SplitResult) -> str:
@@ -168,7 +168,7 @@ def _host(parts: SplitResult) -> str:
     host = f"[{host}]" if ":" in host else host
     if TOKEN.fullmatch(host):
         hint = "OKTA_URL and API_KEY look swapped: set OKTA_URL=https://{your_okta_domain}"
-        raise WrongHere("OKTA_URL looks like an API token", hint, setting="OKTA_URL")
+        raise LocalError("OKTA_URL looks like an API token", hint, setting="OKTA_URL")
     if admin := ADMIN_HOST.fullmatch(host):
         meant = f"https://{admin[1]}.{admin[2]}"
         raise _wrong_url("is the address of the Admin Console", f"OKTA_URL={meant}")
@@ -179,6 +179,6 @@ def _host(parts: SplitResult) -> str:
     return host
 
 
-def _wrong_url(problem: str, meant: str = "") -> WrongHere:
+def _wrong_url(problem: str, meant: str = "") -> LocalError:
     hint = f"you may have meant {meant}" if meant else RIGHT_FORM
-    return WrongHere(f"OKTA_URL {problem}", hint, setting="OKTA_URL")
+    return LocalError(f"OKTA_URL {problem}", hint, setting="OKTA_URL")

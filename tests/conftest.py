@@ -22,7 +22,7 @@ from dotenv import dotenv_values
 from faults import Sandbox
 from joserfc.jwk import RSAKey
 
-from pkj import key_settings, keys
+from pkj import keys
 from pkj.app import delete as app_deletion
 from pkj.app import find as app_choice
 from pkj.okta import org
@@ -186,7 +186,7 @@ def env(tmp_path: Path, sandbox: Sandbox) -> EnvFile:
 @pytest.fixture
 def env_with_key(env: EnvFile, key: rsa.RSAPrivateKey) -> EnvFile:
     """The same after step 1."""
-    env.write(**key_settings.of_new_key(key))
+    env.write(**keys.of_new_key(key))
     return env
 
 

@@ -11,7 +11,7 @@ from faults import Action, Fault, Sandbox, patch
 from joserfc import jws, jwt
 from joserfc.jwk import ECKey
 
-from pkj.sandbox.exchange import Answer
+from pkj.sandbox.exchange import Response
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 USERS = "/api/v1/users"
@@ -65,7 +65,7 @@ def told_by(sandbox: Sandbox) -> list[str]:
     """Fills with what the token endpoint says of each refusal."""
     told: list[str] = []
 
-    def listen(answer: Answer) -> Answer:
+    def listen(answer: Response) -> Response:
         assert isinstance(answer.body, dict)
         told.extend(filter(None, [answer.body.get("error_description")]))
         return answer
@@ -95,10 +95,10 @@ def call(
 def of_the_app(change: Callable[[Body], object]) -> Action:
     """The org's answer, changed where it is an app as `/api/v1/apps/{id}` shows it."""
 
-    def changed(answer: Answer) -> Answer:
+    def changed(answer: Response) -> Response:
         body = copy.deepcopy(answer.body)
         if isinstance(body, dict) and "signOnMode" in body:
             change(body)
-        return Answer(answer.status, body, answer.headers)
+        return Response(answer.status, body, answer.headers)
 
     return patch(changed)

@@ -17,7 +17,7 @@ from typing import Literal
 
 from pkj.sandbox import server
 from pkj.sandbox.certificate import Certificate
-from pkj.sandbox.exchange import Answer, Request, management_refusal, oauth_refusal
+from pkj.sandbox.exchange import Request, Response, management_refusal, oauth_refusal
 from pkj.sandbox.org import Org
 
 PROXY_PAGE = b"""<!DOCTYPE html>
@@ -121,7 +121,7 @@ class Sandbox(server.Sandbox):
         turn.keep = able.keep
 
 
-def patch(change: Callable[[Answer], Answer]) -> Action:
+def patch(change: Callable[[Response], Response]) -> Action:
     """The org's answer, changed."""
     return lambda turn: turn.send(change(turn.work()))
 
@@ -236,7 +236,7 @@ def truncate() -> Action:
 
 def status(code: int, body: object = None, headers: Mapping[str, str] | None = None) -> Action:
     """This answer. `body` is sent as JSON, bytes as they are, None as an empty body."""
-    return lambda turn: turn.send(Answer(code, body, dict(headers or {})))
+    return lambda turn: turn.send(Response(code, body, dict(headers or {})))
 
 
 def html(code: int = 200) -> Action:
@@ -260,7 +260,7 @@ def huge(size: int) -> Action:
     def act(turn: Turn) -> None:
         headers = {"content-type": "application/json", "content-length": str(size)}
         opening, closing = b'{"padding":"', b'"}'
-        answer = Answer(200, None, headers)
+        answer = Response(200, None, headers)
         turn.begin(answer, turn.head(answer) + opening)
         left = size - len(opening) - len(closing)
         while left > 0:

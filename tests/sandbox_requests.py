@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from joserfc import jwk as joserfc_jwk
 
-from pkj.sandbox.exchange import Answer, Request
+from pkj.sandbox.exchange import Request, Response
 from pkj.sandbox.org import Org
 from pkj.sandbox.state import Client
 
@@ -62,7 +62,7 @@ def _public_jwk(key: PrivateKey) -> dict[str, Any]:
 
 def call(
     org: Org, method: str, target: str, body: Any = None, *, api_key: str = "", **headers: str
-) -> Answer:
+) -> Response:
     """A call with an API token, the super admin's unless another is given."""
     sent = {"authorization": f"SSWS {api_key or org.api_key}"}
     raw = b""
@@ -144,7 +144,7 @@ def token_form(assertion: str, **changes: Any) -> dict[str, str]:
     return {name: value for name, value in (good | changes).items() if value is not None}
 
 
-def ask(org: Org, form: Any, *, query: str = "", **headers: str) -> Answer:
+def ask(org: Org, form: Any, *, query: str = "", **headers: str) -> Response:
     """A token request. Header names have underscores for hyphens."""
     sent = {"content-type": "application/x-www-form-urlencoded"}
     sent |= {name.replace("_", "-"): value for name, value in headers.items()}
@@ -161,7 +161,7 @@ def ath_of(token: str) -> str:
     return b64(hashlib.sha256(token.encode()).digest())
 
 
-def reason(answer: Answer) -> str:
+def reason(answer: Response) -> str:
     """What an answer complains of, in either of Okta's dialects."""
     assert isinstance(answer.body, dict)
     if "error" in answer.body:
@@ -170,6 +170,6 @@ def reason(answer: Answer) -> str:
     return " | ".join([answer.body["errorSummary"], *causes])
 
 
-def code(answer: Answer) -> str:
+def code(answer: Response) -> str:
     assert isinstance(answer.body, dict)
     return str(answer.body.get("error") or answer.body.get("errorCode"))

@@ -19,7 +19,7 @@ NOW = 1_700_000_000
 
 
 def public(key: rsa.RSAPrivateKey) -> RSAKey:
-    imported: RSAKey = RSAKey.import_key(keys.public_pem(keys.modulus(key)))
+    imported: RSAKey = RSAKey.import_key(keys.public_pem(keys.modulus_of(key)))
     return imported
 
 

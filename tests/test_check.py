@@ -22,8 +22,8 @@ from faults import (
     truncate,
 )
 
-from pkj.errors import WrongUsage
-from pkj.sandbox.exchange import Answer, Request, management_refusal, oauth_refusal
+from pkj.errors import UsageError
+from pkj.sandbox.exchange import Request, Response, management_refusal, oauth_refusal
 from pkj.sandbox.state import Client
 from pkj.token.check import check_usage
 
@@ -214,10 +214,10 @@ def test_a_refusal_of_okta_is_explained_and_3(
 
 @pytest.mark.usefixtures("app")
 def test_the_token_is_not_shown_where_okta_does_not_take_it(run: Run, sandbox: Sandbox) -> None:
-    def spoilt(answer: Answer) -> Answer:
+    def spoilt(answer: Response) -> Response:
         assert isinstance(answer.body, dict)
         token = str(answer.body["access_token"])[:-9] + "A" * 9
-        return Answer(answer.status, answer.body | {"access_token": token}, answer.headers)
+        return Response(answer.status, answer.body | {"access_token": token}, answer.headers)
 
     sandbox.faults.add(Fault("POST /oauth2/v1/token", patch(spoilt)))
 
@@ -318,9 +318,9 @@ def test_a_server_that_echoes_the_request_does_not_make_us_show_the_token(
 def test_a_token_that_is_no_jwt_is_not_shown_either(run: Run, sandbox: Sandbox) -> None:
     opaque = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU"  # of RFC 9449 section 7.1
 
-    def changed(answer: Answer) -> Answer:
+    def changed(answer: Response) -> Response:
         assert isinstance(answer.body, dict)
-        return Answer(answer.status, answer.body | {"access_token": opaque}, answer.headers)
+        return Response(answer.status, answer.body | {"access_token": opaque}, answer.headers)
 
     sandbox.faults.add(Fault("POST /oauth2/v1/token", patch(changed)))
     sandbox.faults.add(Fault(GET, echo(403, "management")))
@@ -362,5 +362,5 @@ def test_wrong_usage_sends_nothing(run: Run, sandbox: Sandbox, arguments: tuple[
 )
 def test_a_path_has_the_characters_of_a_path(path: str) -> None:
     check_usage(None, None, "/api/v1/users?search=profile.login%20eq%20%22x%22&limit=1")
-    with pytest.raises(WrongUsage, match=r"^--check takes a path"):
+    with pytest.raises(UsageError, match=r"^--check takes a path"):
         check_usage(None, None, path)

@@ -28,7 +28,7 @@ from conftest import (
 from faults import Fault, Sandbox, hang, patch
 
 from pkj.console import Console
-from pkj.sandbox.exchange import Answer
+from pkj.sandbox.exchange import Response
 
 FULL = Path("/dev/full")
 OPTIONS = {
@@ -207,7 +207,7 @@ def test_a_pipe_that_closes_early_does_not_stop_the_work(
 ) -> None:
     closed = threading.Event()
 
-    def wait_for_the_reader(answer: Answer) -> Answer:
+    def wait_for_the_reader(answer: Response) -> Response:
         assert closed.wait(30)
         return answer
 
@@ -381,18 +381,3 @@ def test_keys_that_are_no_text_are_no_answer(
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(typed), "utf-8"))
 
     assert Console().ask("which?") == read
-
-
-def test_an_interrupt_is_looked_after_before_anything_is_imported() -> None:
-    shown = "print(*sorted(set(sys.modules) - before))"
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); before = set(sys.modules)\n"
-
-    result = subprocess.run(
-        [sys.executable, "-I", "-c", f"{code}import pkj.console\n{shown}"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-
-    assert set(result.stdout.split()) - {"__future__", "gc"} == {"pkj", "pkj.console"}

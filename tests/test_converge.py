@@ -9,7 +9,7 @@ from faults import Fault, patch, status
 from joserfc.jwk import RSAKey
 from scene import Scene
 
-from pkj.sandbox.exchange import Answer
+from pkj.sandbox.exchange import Response
 
 FOUND = "///////////////// Okta Service app found:\n\n{app}\n\n"
 SETTING = "///////////////// Setting CLIENT_ID in .env:\n\n{id}\n\n"
@@ -272,7 +272,7 @@ def test_a_role_is_assigned_once_over_two_runs_and_others_stay(code: int, scene:
     app = scene.settled(roles="REPORT_ADMIN")
     scene.env.write(ADMIN_ROLES="READ_ONLY_ADMIN SUPER_ADMIN REPORT_ADMIN")
     path = f"/oauth2/v1/clients/{app.id}/roles"
-    answer = patch(lambda answer: Answer(code, answer.body, answer.headers))
+    answer = patch(lambda answer: Response(code, answer.body, answer.headers))
     scene.sandbox.faults.add(Fault(f"POST {path}", answer, times=None))
 
     first = scene.step_2()

@@ -9,7 +9,7 @@ from faults import Action, Fault, Sandbox, hang, patch, reset_after, reset_befor
 from scene import Scene
 from test_converge import GRANTED
 
-from pkj.sandbox.exchange import Answer, Refusal, management_refusal
+from pkj.sandbox.exchange import Refusal, Response, management_refusal
 from pkj.sandbox.org import Org
 
 FIRST_RUN = ["GET", "POST", "GET", "POST", "POST", "GET", "POST"]
@@ -153,9 +153,9 @@ def test_an_app_that_may_not_be_read_does_not_count_as_deleted(
 def next_page(url: str) -> Action:
     """The org's list, with its `Link: rel="next"` changed to this one."""
 
-    def change(answer: Answer) -> Answer:
+    def change(answer: Response) -> Response:
         links = f'<https://self.invalid/>; rel="self", <{url}>; rel="next"'
-        return Answer(answer.status, answer.body, answer.headers | {"link": links})
+        return Response(answer.status, answer.body, answer.headers | {"link": links})
 
     return patch(change)
 
@@ -166,7 +166,7 @@ def test_the_api_token_does_not_follow_a_link_to_another_host(scene: Scene) -> N
     app = scene.plant(scene.ours, granted=SCOPES)
     with Sandbox(Org("https://127.0.0.1")) as elsewhere:
         change = patch(
-            lambda answer: Answer(
+            lambda answer: Response(
                 answer.status,
                 answer.body,
                 {"link": answer.headers["link"].replace(scene.sandbox.url, elsewhere.url)},

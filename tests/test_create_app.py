@@ -13,7 +13,7 @@ from faults import Action, Fault, Sandbox, empty, html, patch, redirect, status
 from joserfc.jwk import RSAKey
 
 from pkj.sandbox.certificate import make_certificate
-from pkj.sandbox.exchange import Answer
+from pkj.sandbox.exchange import Response
 from pkj.sandbox.server import Seen
 from pkj.sandbox.state import APP_ADMIN, SUPER_ADMIN
 
@@ -49,9 +49,9 @@ def jwk_of(key: rsa.RSAPrivateKey, kid: str = "") -> dict[str, object]:
 def changed(**members: object) -> Action:
     """The org's answer with these members in its body."""
 
-    def change(answer: Answer) -> Answer:
+    def change(answer: Response) -> Response:
         assert isinstance(answer.body, dict)
-        return Answer(answer.status, answer.body | members, answer.headers)
+        return Response(answer.status, answer.body | members, answer.headers)
 
     return patch(change)
 
@@ -61,7 +61,7 @@ def test_the_requests_on_the_wire_are_those_of_the_contract(
 ) -> None:
     ids_at_grants = []
 
-    def note_the_saved_id(answer: Answer) -> Answer:
+    def note_the_saved_id(answer: Response) -> Response:
         ids_at_grants.append(env_with_key["CLIENT_ID"])
         return answer
 

@@ -11,7 +11,7 @@ from faults import Action, Fault, close_after, empty, html, patch, status
 from scene import Scene
 from test_converge import GONE, NO_CLIENT
 
-from pkj.sandbox.exchange import Answer, management_refusal
+from pkj.sandbox.exchange import Response, management_refusal
 from pkj.sandbox.state import APP_ADMIN, Client
 
 DELETED = "///////////////// Okta Service app deleted:\n\n{id}\n"
@@ -199,7 +199,7 @@ def test_somebody_who_deletes_it_at_the_same_time_is_as_good(
 def test_a_client_id_that_was_changed_meanwhile_stays(scene: Scene) -> None:
     scene.settled()
 
-    def change(answer: Answer) -> Answer:
+    def change(answer: Response) -> Response:
         scene.env.write(CLIENT_ID="0oaAnother")
         return answer
 

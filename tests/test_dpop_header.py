@@ -25,7 +25,7 @@ from faults import Sandbox
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
-from pkj.errors import WrongUsage
+from pkj.errors import UsageError
 from pkj.sandbox.state import Client
 from pkj.token.check import check_url, check_usage
 
@@ -345,7 +345,7 @@ def test_for_anything_but_a_url_of_the_org_nothing_is_sent(
 )
 def test_for_takes_no_url_of_anybody_else(url: str) -> None:
     check_url(f"{ORG}/api/v1/users?limit=1", ORG)
-    with pytest.raises(WrongUsage, match=f"^--for takes a URL that begins with {ORG}/$"):
+    with pytest.raises(UsageError, match=f"^--for takes a URL that begins with {ORG}/$"):
         check_url(url, ORG)
 
 
@@ -357,7 +357,7 @@ def test_for_takes_no_url_of_anybody_else(url: str) -> None:
 def test_for_takes_a_method_in_letters(method: str) -> None:
     check_usage("header", ["OPTIONS", f"{ORG}/"], None)
     check_usage("header", ["options", f"{ORG}/"], None)
-    with pytest.raises(WrongUsage, match=r"^--for takes a method like GET"):
+    with pytest.raises(UsageError, match=r"^--for takes a method like GET"):
         check_usage("header", [method, f"{ORG}/"], None)
 
 

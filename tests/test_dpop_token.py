@@ -29,7 +29,7 @@ from dpop_requests import (
 )
 from faults import Action, Fault, Sandbox, Turn, patch, patched_date, reset_after, status
 
-from pkj.sandbox.exchange import Answer
+from pkj.sandbox.exchange import Response
 from pkj.sandbox.state import Client, OrgState
 
 CURE = "create_okta_service_app.py"
@@ -147,9 +147,9 @@ def test_with_dpop_false_the_way_out_is_to_let_dpop_be(
 def test_a_token_bound_to_a_key_that_nobody_proved_is_not_accepted(
     app: Client, run: Run, sandbox: Sandbox, arguments: tuple[str, ...]
 ) -> None:
-    def called_bound(answer: Answer) -> Answer:
+    def called_bound(answer: Response) -> Response:
         assert isinstance(answer.body, dict)
-        return Answer(answer.status, answer.body | {"token_type": "DPoP"}, answer.headers)
+        return Response(answer.status, answer.body | {"token_type": "DPoP"}, answer.headers)
 
     sandbox.faults.add(Fault(TOKEN, patch(called_bound)))
 

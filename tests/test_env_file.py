@@ -22,7 +22,7 @@ from dotenv import dotenv_values
 
 from pkj import env_file
 from pkj.env import WHO_WRITES, Env
-from pkj.errors import WrongHere
+from pkj.errors import LocalError
 
 AS_ROOT = os.geteuid() == 0
 NOBODY = 65534
@@ -235,9 +235,9 @@ def test_a_check_that_raises_changes_nothing(settings: Env, path: Path, notes: l
 
     def refuse(values: object) -> None:
         given.append(values)
-        raise WrongHere("not now")
+        raise LocalError("not now")
 
-    with pytest.raises(WrongHere, match="not now"):
+    with pytest.raises(LocalError, match="not now"):
         settings.save({"A": "2"}, check=refuse, keep_copy=True)
 
     after = path.stat()
@@ -431,7 +431,7 @@ def test_an_owner_that_cannot_be_kept_means_one_sentence_and_no_change(
     path = open_folder / ".env"
     put(path, mode=0o644)
 
-    with as_nobody(), pytest.raises(WrongHere, match="belongs to user 0 and group 0") as refused:
+    with as_nobody(), pytest.raises(LocalError, match="belongs to user 0 and group 0") as refused:
         Env(path, {}, print).save({"A": "2"}, keep_copy=copy)
 
     assert str(refused.value).startswith(f"{path} belongs")
@@ -512,7 +512,7 @@ def test_a_writer_that_keeps_the_lock_is_not_waited_for_for_ever(
     monkeypatch.setattr(env_file, "LOCK_SECONDS", 0.1)
     lock = hold_lock(path)
 
-    with pytest.raises(WrongHere, match="another run is still at work"):
+    with pytest.raises(LocalError, match="another run is still at work"):
         settings.save({"A": "2"})
     assert path.read_text() == OLD
     assert notes == [f"another run is at work on {path}; waiting for up to 0 seconds"]
@@ -571,7 +571,7 @@ def test_a_lock_that_cannot_be_opened_is_one_sentence(
     lock = path.with_name(".env.pkj-lock")
     lock.symlink_to(tmp_path / "trap") if kind == "symlink" else lock.mkdir()
 
-    with pytest.raises(WrongHere, match=r"\.env\.pkj-lock cannot be opened") as refused:
+    with pytest.raises(LocalError, match=r"\.env\.pkj-lock cannot be opened") as refused:
         settings.save({"A": "2"})
 
     assert "remove it" in refused.value.hint
@@ -583,7 +583,7 @@ def test_a_private_key_that_appears_meanwhile_is_not_lost(settings: Env, path: P
     put(path, "A=1\nPRIVATE_KEY=old\nPRIVATE_KEY=\n")
     before = path.read_text()
 
-    with pytest.raises(WrongHere, match="has another PRIVATE_KEY now; nothing was changed"):
+    with pytest.raises(LocalError, match="has another PRIVATE_KEY now; nothing was changed"):
         settings.save({"PRIVATE_KEY": "new"})
     assert (path.read_text(), beside(path)) == (before, [".env"])
 
@@ -602,7 +602,7 @@ def refused(settings: Env, when: str = "save") -> str:
         "read": lambda: settings.get("A"),
         "save": lambda: settings.save({"NEW": LONG}),
     }
-    with pytest.raises(WrongHere) as error:
+    with pytest.raises(LocalError) as error:
         action[when]()
     sentence = str(error.value)
     assert "\n" not in sentence
@@ -678,7 +678,7 @@ def test_a_folder_that_may_not_be_written_is_refused(open_folder: Path) -> None:
         env = Env(path, {}, print)
         assert env.get("A") == "1"
         assert "cannot be written: Permission denied" in refused(env)
-        with pytest.raises(WrongHere, match="was not changed"):
+        with pytest.raises(LocalError, match="was not changed"):
             env.save({"A": "2"}, keep_copy=True)
 
     assert (path.read_text(), beside(path)) == (OLD, [".env"])
@@ -704,10 +704,10 @@ import sys
 sys.path.insert(0, ".")
 from pathlib import Path
 from pkj.env import Env
-from pkj.errors import WrongHere
+from pkj.errors import LocalError
 try:
     Env(Path(sys.argv[1]), {}, print).save({"NEW": "x" * 20_000}, keep_copy=sys.argv[2] == "copy")
-except WrongHere as error:
+except LocalError as error:
     print(error, error.hint, sep="|")
 """
 
@@ -805,7 +805,7 @@ def test_a_quote_that_is_not_closed_is_refused_with_its_line(
     put(path, text, mode=0o644)
     before = path.read_bytes()
 
-    with pytest.raises(WrongHere, match=f"line {line} is not an assignment") as error:
+    with pytest.raises(LocalError, match=f"line {line} is not an assignment") as error:
         settings.save({"PRIVATE_KEY": "-----BEGIN\n\"'\n-----END"})
 
     assert "quote" in error.value.hint
@@ -914,7 +914,7 @@ def test_the_environment_wins_and_empty_counts_as_absent(
 def test_everything_missing_is_named_at_once_with_who_supplies_it(path: Path) -> None:
     env = Env(path, {"SCOPES": "a", "API_KEY": ""}, print)
 
-    with pytest.raises(WrongHere) as error:
+    with pytest.raises(LocalError) as error:
         env.require("OKTA_URL", "API_KEY", "SCOPES", "MODULUS or PRIVATE_KEY")
 
     assert str(error.value).splitlines() == [
@@ -929,7 +929,7 @@ def test_everything_missing_is_named_at_once_with_who_supplies_it(path: Path) ->
 def test_a_quote_that_is_not_closed_is_pointed_out_where_something_is_missing(path: Path) -> None:
     put(path, "# ours\nSCOPES='a\nPRIVATE_KEY='p'\n")
 
-    with pytest.raises(WrongHere, match=r"line 2 of the file is not an assignment: .* quote"):
+    with pytest.raises(LocalError, match=r"line 2 of the file is not an assignment: .* quote"):
         Env(path, {}, print).require("PRIVATE_KEY")
 
 
@@ -948,7 +948,7 @@ def test_a_file_that_the_user_named_and_that_is_not_there_is_an_error(
         path.symlink_to("nothing")
     complete = {"A": "1"}
 
-    with pytest.raises(WrongHere, match="does not exist") as error:
+    with pytest.raises(LocalError, match="does not exist") as error:
         Env(path, complete, print, explicit=True).require("A")
     assert "--env-file" in error.value.hint
 
@@ -963,7 +963,7 @@ def test_where_there_is_no_file_the_command_that_makes_one_is_printed(path: Path
     folder.mkdir()
     (folder / ".env.example").write_text("A=\n")
     for made in (False, True):
-        with pytest.raises(WrongHere) as error:
+        with pytest.raises(LocalError) as error:
             Env(folder / ".env", {}, print).require("OKTA_URL")
         commands = re.findall("run `(cp .*)`, and fill it in", error.value.hint)
         assert len(commands) == (not made)

@@ -13,7 +13,7 @@ from dotenv.parser import Binding, parse_stream
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from pkj import env, key_settings
+from pkj import env, keys
 
 NAMES = st.sampled_from(["A", "B", "KEY_ID", "PRIVATE_KEY"])
 VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"))
@@ -237,7 +237,7 @@ def test_a_shell_reads_a_key_as_it_was_written(
 ) -> None:
     if not shutil.which(shell):
         pytest.skip(f"there is no {shell} here")
-    values = key_settings.of_new_key(key)
+    values = keys.of_new_key(key)
 
     text = env.replace("SCOPES='a b'\n", values)
 

@@ -10,8 +10,8 @@ from conftest import SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environ
 from cryptography.hazmat.primitives.asymmetric import rsa
 from faults import Fault, Sandbox, delay, patch
 
-from pkj import key_settings
-from pkj.sandbox.exchange import Answer
+from pkj import keys
+from pkj.sandbox.exchange import Response
 from pkj.sandbox.state import Client
 
 
@@ -35,7 +35,7 @@ def begun(
 def test_two_first_runs_at_once_make_one_app(
     names: list[str], env: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey
 ) -> None:
-    values = key_settings.of_new_key(key)
+    values = keys.of_new_key(key)
     env.write(**{name: values[name] for name in names})
     sandbox.faults.add(Fault("GET /oauth2/v1/clients", delay(1), times=2))
 
@@ -56,7 +56,7 @@ def a_run_in_the_middle(env: EnvFile, sandbox: Sandbox) -> Iterator[threading.Ev
     """It waits for an answer of the org until the event is set, and then comes to its end."""
     reached, go_on = threading.Event(), threading.Event()
 
-    def wait(answer: Answer) -> Answer:
+    def wait(answer: Response) -> Response:
         reached.set()
         assert go_on.wait(30)
         return answer

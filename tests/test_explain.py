@@ -13,7 +13,7 @@ from dpop_requests import TOKEN, bare_claims, claims_of
 from faults import Fault, Sandbox, huge, reset_before, status
 
 from pkj.okta import explain
-from pkj.okta.answers import Answer
+from pkj.okta.responses import Response
 from pkj.sandbox.state import Client
 
 OPAQUE = "opaqueTOKEN0123456789abcdefSECRETtoken"
@@ -128,7 +128,7 @@ def test_hostile_response_is_cut(
 
 def shown(body: object, *hide: str, **headers: str) -> str:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return explain.response(Answer("", 200, headers, content, hide))
+    return explain.response(Response("", 200, headers, content, hide))
 
 
 @pytest.mark.parametrize(

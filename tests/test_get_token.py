@@ -33,7 +33,7 @@ from joserfc.jwk import RSAKey
 
 import pkj
 from pkj.sandbox.certificate import make_certificate
-from pkj.sandbox.exchange import Answer, management_refusal, oauth_refusal
+from pkj.sandbox.exchange import Response, management_refusal, oauth_refusal
 from pkj.sandbox.state import Client
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
@@ -75,10 +75,10 @@ def assertion_of(sandbox: Sandbox, key: rsa.RSAPrivateKey) -> jwt.Token:
 def without(name: str, members: Mapping[str, object] | None = None) -> Action:
     """The org's answer without a member, and with others."""
 
-    def change(answer: Answer) -> Answer:
+    def change(answer: Response) -> Response:
         assert isinstance(answer.body, dict)
         kept = {key: value for key, value in answer.body.items() if key != name}
-        return Answer(answer.status, kept | dict(members or {}), answer.headers)
+        return Response(answer.status, kept | dict(members or {}), answer.headers)
 
     return patch(change)
 

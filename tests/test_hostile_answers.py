@@ -14,8 +14,8 @@ from dpop_requests import of_the_app
 from faults import PROXY_PAGE, Action, Fault, Sandbox, Turn, patch, status
 from scene import Scene
 
-from pkj.okta import answers, org
-from pkj.sandbox.exchange import Answer, management_refusal
+from pkj.okta import org, responses
+from pkj.sandbox.exchange import Response, management_refusal
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 CALL = "GET /api/v1/users"
@@ -25,7 +25,7 @@ REFUSED = management_refusal(403, "E0000006", "You do not have permission").answ
 
 def with_headers(**headers: str) -> Action:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return patch(lambda answer: Answer(answer.status, answer.body, answer.headers | named))
+    return patch(lambda answer: Response(answer.status, answer.body, answer.headers | named))
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_an_answer_that_is_nested_too_deeply_to_be_shown_is_none(
     jwk = json.dumps({"kty": "RSA", "e": "AQAB", "n": env_with_key["MODULUS"]}).encode()
     deep = b'{"client_id":"0oa1","jwks":{"keys":[' + jwk + b']},"access_token":"a","x":'
     deep += b"[" * levels + b"]" * levels + b"}"
-    sandbox.faults.add(Fault(line, patch(lambda _: Answer(200, deep))))
+    sandbox.faults.add(Fault(line, patch(lambda _: Response(200, deep))))
     sandbox.faults.add(Fault("POST /api/v1/apps/", status(200, {"scopeId": "any"}), times=None))
     env_with_key.write(CLIENT_ID="0oaAny" if line == TOKEN else "")
 
@@ -158,7 +158,7 @@ def test_what_a_server_makes_of_our_request_is_shown_short_and_without_the_token
     head: str, run: Run, sandbox: Sandbox
 ) -> None:
     opaque = patch(
-        lambda answer: Answer(200, answer.body | {"access_token": OPAQUE}, answer.headers)  # type: ignore[operator]  # an object
+        lambda answer: Response(200, answer.body | {"access_token": OPAQUE}, answer.headers)  # type: ignore[operator]  # an object
     )
     sandbox.faults.add(Fault(TOKEN, opaque))
     sandbox.faults.add(Fault(CALL, raw(head), times=None))
@@ -192,7 +192,7 @@ def test_letters_of_a_token_in_a_long_text_cost_no_time(place: str, scene: Scene
 
 
 def test_client_id_with_half_a_character_is_no_usable_response(scene: Scene) -> None:
-    listed = patch(lambda answer: Answer(200, [{"client_id": "\ud800"}], answer.headers))
+    listed = patch(lambda answer: Response(200, [{"client_id": "\ud800"}], answer.headers))
     scene.sandbox.faults.add(Fault("GET /oauth2/v1/clients", listed))
 
     result = scene.step_2()
@@ -289,7 +289,7 @@ def test_a_clock_is_wrong_only_by_what_a_slow_answer_does_not_explain(
     now = time.time()
     headers = {"Date": formatdate(now - date, usegmt=True)}
 
-    offset = answers.offset(headers, now - sent)
+    offset = responses.offset(headers, now - sent)
 
     assert offset == (None if seconds is None else pytest.approx(seconds, abs=2))
 

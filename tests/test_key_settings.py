@@ -20,10 +20,10 @@ from dotenv import dotenv_values
 from faults import Fault, Sandbox, patch
 from joserfc.jwk import RSAKey
 
-from pkj import key_settings
+from pkj import keys
 from pkj.env import Env
-from pkj.errors import WrongHere
-from pkj.sandbox.exchange import Answer
+from pkj.errors import LocalError
+from pkj.sandbox.exchange import Response
 
 Settings = dict[str, str]
 
@@ -39,7 +39,7 @@ def opened(file: EnvFile, **environ: str) -> Env:
 
 def of(key: rsa.RSAPrivateKey, *names: str) -> Settings:
     """What step 1 writes for the key, or some of it."""
-    values = key_settings.of_new_key(key)
+    values = keys.of_new_key(key)
     return {name: values[name] for name in names} if names else values
 
 
@@ -95,8 +95,8 @@ def test_a_file_of_2021_works_here_and_gets_the_key_id_that_it_lacks(
     file.path.write_text(as_in_2021(key, quote))
     env = opened(file)
 
-    public = key_settings.public_key(env)
-    signing, kid = key_settings.signing_key(env)
+    public = keys.public_key(env)
+    signing, kid = keys.signing_key(env)
 
     assert public.modulus == modulus(key)
     assert public.kid == thumbprint(key)
@@ -115,8 +115,8 @@ def test_a_file_of_2021_works_here_and_gets_the_key_id_that_it_lacks(
 )
 def test_a_key_that_is_there_is_not_replaced(file: EnvFile, there: Settings) -> None:
     file.write(**there)
-    with pytest.raises(WrongHere, match="a key already exists") as refused:
-        key_settings.refuse_to_replace(opened(file))
+    with pytest.raises(LocalError, match="a key already exists") as refused:
+        keys.refuse_to_replace(opened(file))
 
     assert all(name in str(refused.value) for name in there)
     assert "anything" not in f"{refused.value}{refused.value.hint}"
@@ -126,8 +126,8 @@ def test_a_key_that_is_there_is_not_replaced(file: EnvFile, there: Settings) -> 
 
 def test_the_app_that_trusts_the_key_is_named_before_it_is_replaced(file: EnvFile) -> None:
     file.write(MODULUS="x", CLIENT_ID="0oa1")
-    with pytest.raises(WrongHere) as refused:
-        key_settings.refuse_to_replace(opened(file))
+    with pytest.raises(LocalError) as refused:
+        keys.refuse_to_replace(opened(file))
 
     assert "the app 0oa1 trusts the present key" in refused.value.hint
     assert "create_okta_service_app.py" in refused.value.hint
@@ -143,7 +143,7 @@ def test_the_app_that_trusts_the_key_is_named_before_it_is_replaced(file: EnvFil
 )
 def test_where_no_key_is_none_is_protected(file: EnvFile, there: Settings) -> None:
     file.write(**there)
-    key_settings.refuse_to_replace(opened(file))
+    keys.refuse_to_replace(opened(file))
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_a_private_key_that_others_can_read_is_warned_of(
     file.path.chmod(mode)
     notes: list[str] = []
 
-    key_settings.signing_key(Env(file.path, of(key, "PRIVATE_KEY"), notes.append))
+    keys.signing_key(Env(file.path, of(key, "PRIVATE_KEY"), notes.append))
 
     assert [f"run `chmod 600 '{file.path}'`" in note for note in notes] == [True] * (warned & held)
     assert file.path.stat().st_mode & 0o777 == mode
@@ -179,7 +179,7 @@ def test_what_the_file_lacks_is_derived_to_be_saved(
 ) -> None:
     file.write(**of(key, *names))
 
-    public = key_settings.public_key(opened(file))
+    public = keys.public_key(opened(file))
 
     assert (public.modulus, public.kid) == (modulus(key), thumbprint(key))
     assert public.unsaved == (of(key, *unsaved) if unsaved else {})
@@ -190,7 +190,7 @@ def test_a_key_of_one_s_own_in_one_line_is_as_good(file: EnvFile, key: rsa.RSAPr
     pem = of(key)["PRIVATE_KEY"].replace("\n", "\\n")
     file.path.write_text(f"PRIVATE_KEY={pem}\n")
 
-    public = key_settings.public_key(opened(file))
+    public = keys.public_key(opened(file))
 
     assert public.unsaved == of(key, "PUBLIC_KEY", "MODULUS", "KEY_ID")
 
@@ -199,11 +199,11 @@ def test_the_key_id_that_the_owner_chose_stays(file: EnvFile, key: rsa.RSAPrivat
     file.write(**of(key, "PRIVATE_KEY"), KEY_ID="O4O")
     env = opened(file)
 
-    public = key_settings.public_key(env)
+    public = keys.public_key(env)
 
     assert public.kid == "O4O"
     assert public.unsaved == of(key, "PUBLIC_KEY", "MODULUS")
-    assert key_settings.signing_key(env)[1] == "O4O"
+    assert keys.signing_key(env)[1] == "O4O"
 
 
 def test_the_public_key_of_a_former_private_key_is_put_right(
@@ -211,9 +211,7 @@ def test_the_public_key_of_a_former_private_key_is_put_right(
 ) -> None:
     file.write(**of(key, "PRIVATE_KEY"), **of(other_key, "PUBLIC_KEY"))
 
-    assert key_settings.public_key(opened(file)).unsaved == of(
-        key, "PUBLIC_KEY", "MODULUS", "KEY_ID"
-    )
+    assert keys.public_key(opened(file)).unsaved == of(key, "PUBLIC_KEY", "MODULUS", "KEY_ID")
 
 
 @pytest.mark.parametrize(
@@ -234,8 +232,8 @@ def test_a_modulus_of_another_key_is_refused(
     file.write(**of(other_key, "MODULUS"), **{name: of(key)[name] for name in in_file})
     environment = {name: of(key)[name] for name in in_environment}
 
-    with pytest.raises(WrongHere, match="MODULUS is not the modulus of PRIVATE_KEY") as refused:
-        key_settings.public_key(opened(file, **environment))
+    with pytest.raises(LocalError, match="MODULUS is not the modulus of PRIVATE_KEY") as refused:
+        keys.public_key(opened(file, **environment))
 
     assert where in str(refused.value)
     assert refused.value.setting == "MODULUS"
@@ -252,8 +250,8 @@ def test_a_modulus_of_another_key_is_refused(
 def test_a_key_that_is_none_is_refused(file: EnvFile, in_file: Settings, problem: str) -> None:
     file.write(**in_file)
 
-    with pytest.raises(WrongHere, match=problem):
-        key_settings.public_key(opened(file))
+    with pytest.raises(LocalError, match=problem):
+        keys.public_key(opened(file))
 
 
 @pytest.mark.parametrize("stored", [["PRIVATE_KEY", "KEY_ID"], ["PRIVATE_KEY"]])
@@ -262,7 +260,7 @@ def test_a_key_from_the_environment_leaves_nothing_beside_the_file_s_own_key(
 ) -> None:
     file.write(**of(other_key, *stored))
 
-    public = key_settings.public_key(opened(file, **of(key, "PRIVATE_KEY")))
+    public = keys.public_key(opened(file, **of(key, "PRIVATE_KEY")))
 
     assert (public.modulus, public.kid) == (modulus(key), thumbprint(key))
     assert public.unsaved == {}
@@ -273,7 +271,7 @@ def test_a_modulus_from_the_environment_leaves_nothing_beside_the_file_s_own_mod
 ) -> None:
     file.write(**of(other_key, "MODULUS"))
 
-    public = key_settings.public_key(opened(file, **of(key, "MODULUS")))
+    public = keys.public_key(opened(file, **of(key, "MODULUS")))
 
     assert (public.modulus, public.kid) == (modulus(key), thumbprint(key))
     assert public.unsaved == {}
@@ -282,7 +280,7 @@ def test_a_modulus_from_the_environment_leaves_nothing_beside_the_file_s_own_mod
 def test_a_key_from_the_environment_is_described_in_a_file_that_has_none(
     file: EnvFile, key: rsa.RSAPrivateKey
 ) -> None:
-    public = key_settings.public_key(opened(file, **of(key, "PRIVATE_KEY")))
+    public = keys.public_key(opened(file, **of(key, "PRIVATE_KEY")))
 
     assert public.unsaved == of(key, "PUBLIC_KEY", "MODULUS", "KEY_ID")
 
@@ -310,7 +308,7 @@ def test_with_a_key_from_the_environment_kid_is_sent_only_where_it_is_that_key_s
     file.write(**of(other_key, "PRIVATE_KEY"), KEY_ID=stored)
     env = opened(file, **of(key, "PRIVATE_KEY"), KEY_ID=key_id_in_environment)
 
-    signing, kid = key_settings.signing_key(env)
+    signing, kid = keys.signing_key(env)
 
     assert signing.private_numbers() == key.private_numbers()
     assert kid == (real.get(sent, sent) if sent else None)
@@ -321,12 +319,12 @@ def test_the_signing_key_needs_no_modulus_and_looks_at_none(
 ) -> None:
     file.write(**of(key, "PRIVATE_KEY", "KEY_ID"), **of(other_key, "MODULUS"))
 
-    assert key_settings.signing_key(opened(file))[1] == thumbprint(key)
+    assert keys.signing_key(opened(file))[1] == thumbprint(key)
 
 
 def test_a_missing_private_key_is_missed_by_name(file: EnvFile) -> None:
-    with pytest.raises(WrongHere, match="PRIVATE_KEY: written by generate_keys"):
-        key_settings.signing_key(opened(file))
+    with pytest.raises(LocalError, match="PRIVATE_KEY: written by generate_keys"):
+        keys.signing_key(opened(file))
 
 
 @pytest.mark.parametrize(
@@ -348,14 +346,14 @@ def test_a_key_replaced_by_another_process_is_noticed_before_the_save(
 ) -> None:
     file.write(**of(key, "PRIVATE_KEY"))
     env = opened(file)
-    public = key_settings.public_key(env)
-    check = key_settings.public_key(env).unchanged
+    public = keys.public_key(env)
+    check = keys.public_key(env).unchanged
     file.write(**change(other_key))
     before = file.values()
 
     if refuses:
         with pytest.raises(
-            WrongHere,
+            LocalError,
             match=r"^(PRIVATE_KEY|MODULUS)\b.* changed while this ran; ",
         ):
             env.save(public.unsaved, check=check)
@@ -374,7 +372,7 @@ def test_a_key_replaced_while_step_2_runs_is_not_mixed_with_the_one_it_registere
 ) -> None:
     env.write(**of(key, "PRIVATE_KEY"))
 
-    def replaced_meanwhile(answer: Answer) -> Answer:
+    def replaced_meanwhile(answer: Response) -> Response:
         env.write(**of(other_key))
         return answer
 
@@ -405,6 +403,6 @@ def test_a_key_shows_no_secret_in_its_repr(file: EnvFile, key: rsa.RSAPrivateKey
     file.write(**of(key))
     env = opened(file)
 
-    shown = f"{key_settings.public_key(env)!r} {env!r}"
+    shown = f"{keys.public_key(env)!r} {env!r}"
 
     assert not [line for line in of(key)["PRIVATE_KEY"].splitlines() if line in shown]

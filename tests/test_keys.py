@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from joserfc.jwk import RSAKey
 
 from pkj import keys
-from pkj.errors import WrongHere
+from pkj.errors import LocalError
 
 RFC_7638_MODULUS = (
     "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc"
@@ -119,7 +119,7 @@ def test_the_thumbprint_of_a_modulus_one_bit_away_is_another() -> None:
 
 
 def test_a_known_key_has_the_modulus_that_openssl_says() -> None:
-    modulus = keys.modulus(keys.load_private(PKCS1))
+    modulus = keys.modulus_of(keys.load_private(PKCS1))
 
     assert modulus == number(PKCS1_MODULUS)
     assert keys.to_base64url(modulus) == PKCS1_MODULUS
@@ -141,7 +141,7 @@ def test_the_jwk_of_a_known_key_is_the_six_members_that_okta_takes() -> None:
 def test_jwk_and_thumbprint_of_a_new_key_are_those_of_a_second_library(bits: int) -> None:
     key = keys.generate(bits)
     second = RSAKey.import_key(keys.private_pem(key))
-    modulus = keys.modulus(key)
+    modulus = keys.modulus_of(key)
 
     assert key.key_size == bits
     assert keys.thumbprint(modulus) == second.thumbprint()
@@ -160,7 +160,7 @@ def test_the_thumbprint_of_any_modulus_is_that_of_a_second_library(modulus: int)
 
 
 def test_private_pem_is_pkcs_8_and_public_pem_its_other_half(key: rsa.RSAPrivateKey) -> None:
-    private, public = keys.private_pem(key), keys.public_pem(keys.modulus(key))
+    private, public = keys.private_pem(key), keys.public_pem(keys.modulus_of(key))
 
     assert private.splitlines()[0] == "-----BEGIN PRIVATE KEY-----"
     assert private.splitlines()[-1] == "-----END PRIVATE KEY-----"
@@ -201,7 +201,7 @@ def test_every_way_to_write_a_private_key_reads_alike(
         pytest.param(
             lambda key: pem_of(key, PrivateFormat.PKCS8)[:900], "PEM", id="cut_in_the_middle"
         ),
-        pytest.param(lambda key: keys.public_pem(keys.modulus(key)), "public", id="public_key"),
+        pytest.param(lambda key: keys.public_pem(keys.modulus_of(key)), "public", id="public_key"),
         pytest.param(
             lambda key: (
                 key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
@@ -231,7 +231,7 @@ def test_what_is_not_a_usable_private_key_is_refused_in_one_sentence(
 ) -> None:
     text = make(key)
 
-    with pytest.raises(WrongHere) as refused:
+    with pytest.raises(LocalError) as refused:
         keys.load_private(text)
 
     sentence = str(refused.value)
@@ -277,14 +277,14 @@ def test_what_the_scripts_of_2021_wrote_is_the_same_number(n: int) -> None:
 )
 def test_what_is_not_base64_is_no_number(text: str) -> None:
     assert keys.from_base64url(text) is None
-    with pytest.raises(WrongHere, match="MODULUS") as refused:
+    with pytest.raises(LocalError, match="MODULUS") as refused:
         keys.load_modulus(text)
     assert refused.value.setting == "MODULUS"
 
 
 def test_a_modulus_of_2048_bits_is_taken_and_one_of_2047_is_not() -> None:
     assert keys.load_modulus(keys.to_base64url(2**2047 + 1)) == 2**2047 + 1
-    with pytest.raises(WrongHere, match="MODULUS has 2047 bits"):
+    with pytest.raises(LocalError, match="MODULUS has 2047 bits"):
         keys.load_modulus(keys.to_base64url(2**2047 - 1))
 
 

@@ -17,7 +17,7 @@ from conftest import ROOT, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environme
 from cryptography.hazmat.primitives.asymmetric import rsa
 from faults import Sandbox
 
-from pkj import key_settings, keys
+from pkj import keys
 
 RUNNER = """
 import os, runpy, signal, sys
@@ -124,7 +124,7 @@ def lacking(values: dict[str, str | None], written: tuple[str, ...]) -> list[str
     empty = [name for name in written if not values.get(name)]
     if empty:
         return [f"{name} is empty" for name in empty]
-    modulus = keys.modulus(keys.load_private(values[SECRET] or ""))
+    modulus = keys.modulus_of(keys.load_private(values[SECRET] or ""))
     right = {
         "MODULUS": keys.to_base64url(modulus),
         "PUBLIC_KEY": keys.public_pem(modulus),
@@ -160,7 +160,7 @@ def step_1_force(env_with_key: EnvFile, sandbox: Sandbox) -> Scene:
 @pytest.fixture
 def step_2(env: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey) -> Scene:
     """With nothing but a private key of one's own: it writes twice."""
-    env.write(PRIVATE_KEY=key_settings.of_new_key(key)[SECRET])
+    env.write(PRIVATE_KEY=keys.of_new_key(key)[SECRET])
     return Scene(env, sandbox, STEP_2)
 
 
@@ -292,7 +292,7 @@ def test_a_file_cut_short_or_with_two_keys_in_it_is_found_out(
     env_with_key.path.write_bytes(whole[:-40])
     assert scene.faults(OF_A_KEY)
     env_with_key.path.write_bytes(whole)
-    env_with_key.write(MODULUS=keys.to_base64url(keys.modulus(other_key)))
+    env_with_key.write(MODULUS=keys.to_base64url(keys.modulus_of(other_key)))
     assert "MODULUS is of another key" in scene.faults(OF_A_KEY)
     env_with_key.path.write_bytes(b"# a comment\n" + whole.partition(b"\n")[2])
     assert scene.faults(OF_A_KEY)

@@ -27,8 +27,8 @@ from faults import Fault, Sandbox, patch
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from pkj import key_settings, keys
-from pkj.sandbox.exchange import Answer
+from pkj import keys
+from pkj.sandbox.exchange import Response
 from pkj.sandbox.org import Org
 
 PEM = serialization.Encoding.PEM
@@ -46,7 +46,7 @@ def encrypted(form: serialization.PrivateFormat) -> str:
 
 
 def jwk(key: rsa.RSAPrivateKey) -> str:
-    return json.dumps(keys.jwk(keys.modulus(key), "kid"))
+    return json.dumps(keys.jwk(keys.modulus_of(key), "kid"))
 
 
 OURS = rsa.generate_private_key(65537, 2048)
@@ -58,7 +58,7 @@ BAD_KEYS = {
     "garbage": ("garbage", "PEM"),
     "a-damaged-pem": (private_pem(OURS)[:400], "PEM"),
     "only-the-body": ("".join(private_pem(OURS).split("\n")[1:-2]), "PEM"),
-    "a-public-key": (keys.public_pem(keys.modulus(OURS)), "public key"),
+    "a-public-key": (keys.public_pem(keys.modulus_of(OURS)), "public key"),
     "a-certificate": (CERTIFICATE, "public key"),
     "an-ssh-public-key": ("ssh-rsa AAAAB3NzaC1yc2E= me@here", "public key"),
     "a-jwk": (jwk(OURS), "JWK"),
@@ -110,7 +110,7 @@ def test_a_private_key_that_is_right_is_no_error_here(
     assert sandbox.seen
 
 
-OTHER_MODULUS = keys.to_base64url(keys.modulus(rsa.generate_private_key(65537, 2048)))
+OTHER_MODULUS = keys.to_base64url(keys.modulus_of(rsa.generate_private_key(65537, 2048)))
 BOTH, ONLY_2 = (STEP_2, STEP_3), (STEP_2,)
 BAD_SETTINGS = {
     "modulus-of-another-key": (ONLY_2, "MODULUS", OTHER_MODULUS, "PRIVATE_KEY"),
@@ -257,10 +257,10 @@ def fresh(org: Sandbox, folder: str, **changes: str) -> Path:
     org.faults.clear()
     org.seen.clear()
     org.org.clients.clear()
-    modulus = keys.modulus(OURS)
+    modulus = keys.modulus_of(OURS)
     client = org.org.add_client("Planted", [keys.jwk(modulus, keys.thumbprint(modulus))])
     client.grants.update({s: {"scopeId": s, "status": "ACTIVE"} for s in SCOPES.split()})
-    values = key_settings.of_new_key(OURS) | {
+    values = keys.of_new_key(OURS) | {
         "OKTA_URL": org.url,
         "API_KEY": org.org.api_key,
         "SCOPES": SCOPES,
@@ -389,7 +389,7 @@ def test_no_answer_of_a_server_makes_a_traceback(
         file = fresh(org, folder, **({"CLIENT_ID": ""} if "clients" in line else {}))
         before = file.read_bytes()
         org.faults.add(
-            Fault(line, patch(lambda _: Answer(status, body, dict(headers))), times=None)
+            Fault(line, patch(lambda _: Response(status, body, dict(headers))), times=None)
         )
         options = ["--timeout", "5", "-v", *(["--check"] if "users" in line else [])]
         ended = ran(org, script, file, *options)

@@ -106,7 +106,7 @@ def test_a_private_key_that_was_read_is_masked_in_every_form(
 
 
 def test_a_public_key_may_be_shown(key: rsa.RSAPrivateKey) -> None:
-    pem = keys.public_pem(keys.modulus(key))
+    pem = keys.public_pem(keys.modulus_of(key))
 
     assert masking.masked(pem) == pem
 

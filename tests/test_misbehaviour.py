@@ -39,7 +39,7 @@ from faults import (
     truncate,
 )
 
-from pkj.sandbox.exchange import Answer
+from pkj.sandbox.exchange import Response
 from pkj.sandbox.state import Client
 
 TIMEOUT = 0.5
@@ -59,15 +59,15 @@ class Trouble:
     works: bool = False
 
 
-def other_shape(answer: Answer) -> Answer:
+def other_shape(answer: Response) -> Response:
     """A list for an object, an object for a list."""
-    return Answer(answer.status, {} if isinstance(answer.body, list) else [], answer.headers)
+    return Response(answer.status, {} if isinstance(answer.body, list) else [], answer.headers)
 
 
 TROUBLES = {
     "patched-list": Trouble(lambda: patch(other_shape), works=True),
-    "patched-null": Trouble(lambda: patch(lambda a: Answer(a.status, b"null")), works=True),
-    "patched-503": Trouble(lambda: patch(lambda _: Answer(503, SERVER_ERROR)), works=True),
+    "patched-null": Trouble(lambda: patch(lambda a: Response(a.status, b"null")), works=True),
+    "patched-503": Trouble(lambda: patch(lambda _: Response(503, SERVER_ERROR)), works=True),
     "date-in-an-hour": Trouble(lambda: patched_date(3600), DONE),
     "date-an-hour-ago": Trouble(lambda: patched_date(-3600), DONE),
     "delay": Trouble(lambda: delay(0.2), DONE),

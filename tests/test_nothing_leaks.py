@@ -14,11 +14,11 @@ from conftest import STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment, co
 from cryptography.hazmat.primitives.asymmetric import rsa
 from faults import Fault, Sandbox, Turn, echo, hang, patch, redirect, status
 
-from pkj import key_settings
+from pkj import keys
 from pkj.env import Env
 from pkj.okta import org as okta
-from pkj.okta.answers import Answer as ClientAnswer
-from pkj.sandbox.exchange import Answer, oauth_refusal
+from pkj.okta.responses import Response as ClientAnswer
+from pkj.sandbox.exchange import Response, oauth_refusal
 from pkj.sandbox.org import Org
 from pkj.sandbox.state import Client
 from pkj.token.request import Client as TokenClient
@@ -107,7 +107,7 @@ def test_an_org_that_echoes_the_request_makes_nothing_known(
     sandbox.faults.add(Fault(line, echo(code, dialect), times=None))  # type: ignore[arg-type]  # a Literal
     bearer = []
 
-    def note(answer: Answer) -> Answer:
+    def note(answer: Response) -> Response:
         bearer.append(str(answer.body["access_token"]))  # type: ignore[index]  # what the org says
         return answer
 
@@ -342,7 +342,7 @@ def test_a_link_to_the_next_page_leads_nowhere_else(
     with Sandbox(Org("https://127.0.0.1"), certificate=sandbox._certificate) as other:
         host = other.url.removeprefix("https://")
         headers = {"link": f'<{link.format(host=host)}>; rel="next"'}
-        change = patch(lambda answer: Answer(answer.status, answer.body, headers))
+        change = patch(lambda answer: Response(answer.status, answer.body, headers))
         sandbox.faults.add(Fault("GET /oauth2/v1/clients", change))
         result = run(STEP_2, "-v")
 
@@ -359,7 +359,7 @@ def test_no_object_shows_its_secrets(
     org = okta.Org(sandbox.url, timeout=1, note=print, api_key=sandbox.org.api_key)
     shown = [
         *(env, env.require("OKTA_URL").keys(), org, TokenClient("0oaAny", key, "kid")),
-        *(key_settings.public_key(env), key_settings.public_key(env).unchanged),
+        *(keys.public_key(env), keys.public_key(env).unchanged),
         Token({"access_token": token}, 0),
         ClientAnswer(sandbox.url, 200, {}, f'{{"access_token":"{token}"}}'.encode()),
     ]

@@ -15,8 +15,8 @@ from conftest import ROOT, SETTINGS, EnvFile, clean_environment
 from dpop_requests import TOKEN, claims_of
 from faults import Fault, Sandbox, delay, patch, rate_limit, status
 
-from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
-from pkj.sandbox.exchange import Answer, Request
+from pkj.errors import LocalError, NoUsableResponse, OktaRefused
+from pkj.sandbox.exchange import Request, Response
 from pkj.sandbox.org import Org
 from pkj.sandbox.state import Client
 from pkj.token import OktaAuth, auth
@@ -144,7 +144,7 @@ def test_body_is_sent_again_after_a_challenge(
     with (tmp_path / "body").open("rb") as file:
         body: Any = {"bytes": b"hello", "file": file, "stream": iter([b"hel", b"lo"])}[kind]
         if kind == "stream":
-            with pytest.raises(WrongHere, match="cannot be sent a second time") as caught:
+            with pytest.raises(LocalError, match="cannot be sent a second time") as caught:
                 okta.post(users, data=body)
             assert "again" in caught.value.hint
             return
@@ -171,7 +171,7 @@ def test_token_is_renewed_a_minute_before_it_expires(
     wanted: int,
 ) -> None:
     monkeypatch.setattr(auth, "USUAL_LIFETIME", changes.pop("usual", auth.USUAL_LIFETIME))
-    change = patch(lambda a: Answer(a.status, dict(a.body or {}) | changes, a.headers))  # type: ignore[call-overload]  # the body is a dict
+    change = patch(lambda a: Response(a.status, dict(a.body or {}) | changes, a.headers))  # type: ignore[call-overload]  # the body is a dict
     sandbox.faults.add(Fault(TOKEN, change, times=None))
     assert [okta.get(users).status_code for _ in "12"] == [200, 200]
     assert token_requests(sandbox) == wanted
@@ -224,7 +224,7 @@ def test_rate_limit_is_waited_for_as_in_the_script(
     if waits:
         assert okta.get(users).status_code == 200
     else:
-        with pytest.raises(NoUsableAnswer) as caught:
+        with pytest.raises(NoUsableResponse) as caught:
             okta.get(users)
         assert "seconds" in caught.value.hint
     assert len(pauses) == waits
@@ -236,7 +236,7 @@ def test_wrong_settings_raise_at_once(
 ) -> None:
     assert okta.auth
     env.write(**change)
-    with pytest.raises(WrongHere, match=next(iter(change))) as caught:
+    with pytest.raises(LocalError, match=next(iter(change))) as caught:
         OktaAuth(env.path)
     assert caught.value.hint
     assert sandbox.seen == []
@@ -259,7 +259,7 @@ def test_token_goes_to_no_other_origin(
 ) -> None:
     url = form.format(url=sandbox.url, port=sandbox.url.rpartition(":")[2])
     sandbox.faults.add(Fault(f"GET {OLD}", status(307, None, {"Location": url})))
-    wanted = (WrongHere, NoUsableAnswer, requests.exceptions.InvalidURL)
+    wanted = (LocalError, NoUsableResponse, requests.exceptions.InvalidURL)
     with pytest.raises(wanted, match=r"is not sent to|invalid URL|parse") as caught:
         okta.get(url if how == "request" else sandbox.url + OLD)
     assert "user" not in str(caught.value)
@@ -274,7 +274,7 @@ def test_without_the_hook_a_proof_goes_to_another_host(
     with Sandbox(Org("https://127.0.0.1")) as other:
         elsewhere = {"Location": f"{other.url}/api/v1/users"}
         sandbox.faults.add(Fault(f"GET {OLD}", status(302, None, elsewhere), times=None))
-        with pytest.raises(WrongHere, match="is not sent to"):
+        with pytest.raises(LocalError, match="is not sent to"):
             okta.get(sandbox.url + OLD)
         assert other.seen == []
         both = Path(other.ca_file).read_text() + Path(sandbox.ca_file).read_text()

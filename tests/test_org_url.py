@@ -6,7 +6,7 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from pkj import settings
-from pkj.errors import WrongHere
+from pkj.errors import LocalError
 
 ACME = "https://acme.okta.com"
 
@@ -86,7 +86,7 @@ def test_an_address_is_brought_to_its_normal_form(text: str, normal: str) -> Non
 def test_what_is_not_the_address_of_an_org_is_refused_in_one_sentence(
     text: str, problem: str
 ) -> None:
-    with pytest.raises(WrongHere) as refused:
+    with pytest.raises(LocalError) as refused:
         settings.okta_url(text)
 
     assert str(refused.value).startswith("OKTA_URL ")
@@ -97,7 +97,7 @@ def test_what_is_not_the_address_of_an_org_is_refused_in_one_sentence(
 
 
 def test_a_password_in_the_address_is_not_repeated() -> None:
-    with pytest.raises(WrongHere) as refused:
+    with pytest.raises(LocalError) as refused:
         settings.okta_url("https://user:hunter2@acme.okta.com")
 
     assert "hunter2" not in f"{refused.value} {refused.value.hint}"
@@ -124,7 +124,7 @@ def test_a_password_in_the_address_is_not_repeated() -> None:
 def test_the_address_of_the_admin_console_is_refused_with_the_one_that_was_meant(
     text: str, meant: str
 ) -> None:
-    with pytest.raises(WrongHere, match="Admin Console") as refused:
+    with pytest.raises(LocalError, match="Admin Console") as refused:
         settings.okta_url(text)
 
     assert refused.value.hint.endswith(f"OKTA_URL={meant}")
@@ -141,7 +141,7 @@ def test_the_address_of_the_admin_console_is_refused_with_the_one_that_was_meant
 def test_an_address_with_more_behind_it_is_refused_with_the_one_that_was_meant(
     text: str, meant: str
 ) -> None:
-    with pytest.raises(WrongHere, match="include a path") as refused:
+    with pytest.raises(LocalError, match="include a path") as refused:
         settings.okta_url(text)
 
     assert refused.value.hint.endswith(f"OKTA_URL={meant}")
@@ -153,7 +153,7 @@ TOKEN = "00QCjAl4MlV-WPXMabcdefghij_klmno0HmjFx-vbG"  # noqa: S105 - made up
 @pytest.mark.parametrize("form", ["{}", "https://{}", "https://{}/", " {}:443", "https://{}/x?y"])
 def test_an_api_token_is_neither_an_address_nor_shown(form: str) -> None:
     assert len(TOKEN) == 42
-    with pytest.raises(WrongHere, match="looks like an API token") as refused:
+    with pytest.raises(LocalError, match="looks like an API token") as refused:
         settings.okta_url(form.format(TOKEN))
 
     assert TOKEN[2:9].lower() not in f"{refused.value} {refused.value.hint}".lower()
@@ -164,7 +164,7 @@ def test_an_api_token_is_neither_an_address_nor_shown(form: str) -> None:
     "text", [f"{TOKEN}=", f"SSWS {TOKEN}", f"https://user@{TOKEN}", f"{TOKEN}~x/y"]
 )
 def test_what_is_no_host_name_is_not_shown(text: str) -> None:
-    with pytest.raises(WrongHere) as refused:
+    with pytest.raises(LocalError) as refused:
         settings.okta_url(text)
 
     assert TOKEN[2:9].lower() not in f"{refused.value} {refused.value.hint}".lower()
@@ -181,7 +181,7 @@ def test_what_is_no_host_name_is_not_shown(text: str) -> None:
 def test_any_text_is_either_refused_or_brought_to_a_form_that_stays(text: str) -> None:
     try:
         normal = settings.okta_url(text)
-    except WrongHere:
+    except LocalError:
         return
     assert normal.startswith("https://")
     assert not normal.endswith("/")

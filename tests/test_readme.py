@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
 from faults import Sandbox
 
-from pkj import env, errors, key_settings
+from pkj import env, errors, keys
 from pkj.okta import hints
 from pkj.sandbox.org import Org
 
@@ -364,7 +364,7 @@ def test_each_code_has_a_row_without_conditions_last() -> None:
 def test_a_failure_says_what_was_done_what_came_back_and_what_to_do(
     registered: EnvFile, run: Run, other_key: rsa.RSAPrivateKey
 ) -> None:
-    registered.write(**key_settings.of_new_key(other_key))
+    registered.write(**keys.of_new_key(other_key))
     refused = run(STEP_3)
     assert (refused.returncode, refused.stdout) == (3, "")
     said, _, to_do = refused.stderr.partition("\n")
@@ -382,7 +382,7 @@ def test_an_org_that_requires_dpop_is_served_as_readme_says(
         file = EnvFile(tmp_path / ".env")
         file.write(OKTA_URL=strict.url, API_KEY=strict.org.api_key, SCOPES=SCOPES)
         file.write(ADMIN_ROLES="READ_ONLY_ADMIN")
-        file.write(**key_settings.of_new_key(key))
+        file.write(**keys.of_new_key(key))
         environment = {"REQUESTS_CA_BUNDLE": strict.ca_file}
         results = [run(STEP_2, env=environment), run(STEP_3, "--check", env=environment)]
     assert [result.returncode for result in results] == [0, 0]

@@ -15,7 +15,7 @@ from pkj.app import delete as app_deletion
 from pkj.app import find as app_choice
 from pkj.app import grants
 from pkj.okta import org as okta
-from pkj.sandbox.exchange import Answer, management_refusal
+from pkj.sandbox.exchange import Response, management_refusal
 
 CLIENTS = "/oauth2/v1/clients"
 WELL_KNOWN = "/.well-known/okta-organization"
@@ -26,17 +26,17 @@ EVER = float("inf")
 def changed(**members: object) -> Action:
     """The org's response with these members in its body; None takes one out."""
 
-    def change(answer: Answer) -> Answer:
+    def change(answer: Response) -> Response:
         assert isinstance(answer.body, dict)
         body = {k: v for k, v in (answer.body | members).items() if v is not None}
-        return Answer(answer.status, body, answer.headers)
+        return Response(answer.status, body, answer.headers)
 
     return patch(change)
 
 
 def answering(body: object, code: int = 200) -> Action:
     """The org does its work, and this is the response."""
-    return patch(lambda _: Answer(code, body, {}))
+    return patch(lambda _: Response(code, body, {}))
 
 
 def jwks(*keys: dict[str, Any]) -> dict[str, Any]:
@@ -173,10 +173,10 @@ def test_an_app_is_adopted_only_if_both_lists_of_its_keys_show_ours_alone(
 def test_an_app_whose_own_list_shows_another_key_is_not_adopted(scene: Scene) -> None:
     app = scene.plant(scene.ours)
 
-    def show_both(answer: Answer) -> Answer:
+    def show_both(answer: Response) -> Response:
         assert isinstance(answer.body, list)
         shown = [client | {"jwks": jwks(scene.ours, scene.others)} for client in answer.body]
-        return Answer(answer.status, shown, answer.headers)
+        return Response(answer.status, shown, answer.headers)
 
     scene.sandbox.faults.add(Fault(f"GET {CLIENTS}", patch(show_both)))
 
@@ -193,8 +193,8 @@ def test_a_key_that_is_added_while_an_app_is_adopted_stops_the_run(
         scene.env.write(CLIENT_ID=app.id)
     before = scene.env.path.read_bytes()
 
-    def add_afterwards(answer: Answer) -> Answer:
-        held = Answer(answer.status, list(app.keys), answer.headers)
+    def add_afterwards(answer: Response) -> Response:
+        held = Response(answer.status, list(app.keys), answer.headers)
         app.keys.extend(others.keys)
         return held
 
@@ -379,9 +379,9 @@ def many_with_our_key(scene: Scene) -> None:
 def endless(scene: Scene) -> None:
     numbers = itertools.count()
 
-    def next_page(_: Answer) -> Answer:
+    def next_page(_: Response) -> Response:
         url = f"{scene.sandbox.url}{CLIENTS}?after={next(numbers)}"
-        return Answer(200, [], {"link": f'<{url}>; rel="next"'})
+        return Response(200, [], {"link": f'<{url}>; rel="next"'})
 
     scene.sandbox.faults.add(Fault(f"GET {CLIENTS}", patch(next_page), times=None))
 

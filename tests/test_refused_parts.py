@@ -8,7 +8,7 @@ from conftest import SCOPES
 from faults import Action, Fault, patch, status
 from scene import Scene
 
-from pkj.sandbox.exchange import Answer, management_refusal
+from pkj.sandbox.exchange import Response, management_refusal
 from pkj.sandbox.state import APP_ADMIN
 
 FORBIDDEN = management_refusal(403, "E0000006", "You do not have permission").answer.body
@@ -19,9 +19,9 @@ STRANGE_ID = "my$app!1"
 def each_listed(change: dict[str, Any]) -> Action:
     """The org's list of apps, each of them changed."""
 
-    def changed(answer: Answer) -> Answer:
+    def changed(answer: Response) -> Response:
         assert isinstance(answer.body, list)
-        return Answer(answer.status, [app | change for app in answer.body], answer.headers)
+        return Response(answer.status, [app | change for app in answer.body], answer.headers)
 
     return patch(changed)
 

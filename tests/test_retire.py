@@ -7,8 +7,8 @@ from faults import Fault, patch
 from test_delete_app import terminal
 from test_rotate import ADD, BAD_PROOF, FAULTS, TOKEN, Life, life
 
-from pkj import key_settings, keys
-from pkj.sandbox.exchange import Answer, management_refusal
+from pkj import keys
+from pkj.sandbox.exchange import Response, management_refusal
 from pkj.sandbox.jose import shown_key
 
 RETIRE = "--retire-old-keys"
@@ -83,8 +83,8 @@ def test_a_key_that_gets_no_token_retires_nothing(why: str, life: Life) -> None:
 def test_an_env_file_that_changes_meanwhile_retires_nothing(
     life: Life, other_key: rsa.RSAPrivateKey
 ) -> None:
-    def replace(answer: Answer) -> Answer:
-        life.env.write(**key_settings.of_new_key(other_key))
+    def replace(answer: Response) -> Response:
+        life.env.write(**keys.of_new_key(other_key))
         return answer
 
     life.sandbox.faults.add(Fault(TOKEN, patch(replace)))

@@ -29,7 +29,7 @@ from faults import (
 )
 
 from pkj.app import find as app_choice
-from pkj.sandbox.exchange import Answer, management_refusal, oauth_refusal
+from pkj.sandbox.exchange import Response, management_refusal, oauth_refusal
 
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
 SEARCH = "GET /oauth2/v1/clients"
@@ -264,8 +264,8 @@ def test_none_of_them_is_tried_a_fourth_time(request_line: str, run: Run, sandbo
     assert len([seen for seen in sandbox.seen if seen.answer_status == 503]) == 3
 
 
-def worked_but_503(answer: Answer) -> Answer:
-    return Answer(503, None, answer.headers)
+def worked_but_503(answer: Response) -> Response:
+    return Response(503, None, answer.headers)
 
 
 @pytest.mark.parametrize(

@@ -28,10 +28,10 @@ from conftest import (
 from cryptography.hazmat.primitives.asymmetric import rsa
 from faults import Action, Fault, Sandbox, Turn, hang, patch, reset_after, reset_before
 
-from pkj import key_settings, keys
+from pkj import keys
 from pkj.app import rotate
 from pkj.okta import org
-from pkj.sandbox.exchange import Answer, Refusal, management_refusal, oauth_refusal
+from pkj.sandbox.exchange import Refusal, Response, management_refusal, oauth_refusal
 from pkj.sandbox.jose import shown_key
 from pkj.sandbox.state import APP_ADMIN, Client
 
@@ -106,7 +106,7 @@ def test_rotation_saves_a_proven_key_and_leaves_the_old_one_trusted(
     bits: int, bound: bool, dpop: str, life: Life
 ) -> None:
     key = keys.generate(bits)
-    life.env.write(**key_settings.of_new_key(key), DPOP=dpop)
+    life.env.write(**keys.of_new_key(key), DPOP=dpop)
     life.app = plant(life.sandbox, life.env, key, dpop_bound=bound)
     before, old = life.env.values(), life.kids()
 
@@ -195,13 +195,13 @@ def test_a_rotation_killed_at_any_request_changes_nothing(
 def test_an_env_file_that_cannot_be_written_stays(late: bool, life: Life) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)  # for root too, unlike a mode
 
-    def fill(answer: Answer) -> Answer:
+    def fill(answer: Response) -> Response:
         resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
         return answer
 
     life.sandbox.faults.add(Fault(TOKEN, patch(fill)))
     if not late:
-        fill(Answer(200))
+        fill(Response(200))
     try:
         life.fails(1, "cannot be written")
     finally:
@@ -245,9 +245,9 @@ def test_a_new_key_is_saved_as_soon_as_okta_trusts_it_and_not_before(life: Life)
 
 
 def test_a_key_that_was_replaced_meanwhile_stays(life: Life, other_key: rsa.RSAPrivateKey) -> None:
-    def replace(answer: Answer) -> Answer:
+    def replace(answer: Response) -> Response:
         life.app.keys.append(shown_key(public_jwk(other_key)))
-        life.env.write(**key_settings.of_new_key(other_key))
+        life.env.write(**keys.of_new_key(other_key))
         return answer
 
     life.sandbox.faults.add(Fault(TOKEN, patch(replace)))
@@ -261,7 +261,7 @@ def test_a_key_that_was_replaced_meanwhile_stays(life: Life, other_key: rsa.RSAP
 def test_two_rotations_at_once_leave_a_key_that_works(life: Life, process: Run) -> None:
     both = threading.Barrier(2)
 
-    def together(answer: Answer) -> Answer:
+    def together(answer: Response) -> Response:
         with contextlib.suppress(threading.BrokenBarrierError):
             both.wait(2)
         return answer

@@ -24,7 +24,7 @@ from sandbox_requests import (
     token_form,
 )
 
-from pkj.sandbox.exchange import Answer, Request
+from pkj.sandbox.exchange import Request, Response
 from pkj.sandbox.jose import thumbprint
 from pkj.sandbox.org import Org
 from pkj.sandbox.state import Client
@@ -68,7 +68,7 @@ def proof_of(key: Any = None, **changes: Any) -> str:
     return jwt.encode(proof_claims(**changes), key or ec_key(), "ES256", header)
 
 
-def ask_with(org: Org, app: Client, proof: str) -> Answer:
+def ask_with(org: Org, app: Client, proof: str) -> Response:
     return ask(org, token_form(assertion_of(app)), dpop=proof)
 
 
@@ -80,7 +80,7 @@ def token_for(org: Org, app: Client) -> str:
     return str(answer.body["access_token"])
 
 
-def users(org: Org, token: str, proof: str | None, scheme: str = "DPoP") -> Answer:
+def users(org: Org, token: str, proof: str | None, scheme: str = "DPoP") -> Response:
     headers = {"authorization": f"{scheme} {token}"}
     if proof is not None:
         headers["dpop"] = proof
@@ -92,7 +92,7 @@ def proof_for_users(token: str, key: Any = None, **changes: Any) -> str:
     return proof_of(key, **(good | changes))
 
 
-def refused(answer: Answer, why: str, error: str = "invalid_dpop_proof") -> None:
+def refused(answer: Response, why: str, error: str = "invalid_dpop_proof") -> None:
     assert (answer.status, code(answer), reason(answer)) == (400, error, why)
 
 

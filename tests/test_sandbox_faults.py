@@ -33,7 +33,7 @@ from faults import (
     truncate,
 )
 
-from pkj.sandbox.exchange import Answer
+from pkj.sandbox.exchange import Response
 from pkj.sandbox.org import Org
 
 PATH = "/oauth2/v1/clients"
@@ -249,7 +249,7 @@ def test_a_client_that_stops_reading_a_huge_body_ends_it(sandbox, capfd):
 def test_a_patched_answer_is_the_org_s_own_changed(sandbox):
     def without_body(answer):
         assert answer.body == []
-        return Answer(answer.status, {"not": "a list"})
+        return Response(answer.status, {"not": "a list"})
 
     sandbox.faults.add(Fault("", patch(without_body)))
     assert get(sandbox).json() == {"not": "a list"}

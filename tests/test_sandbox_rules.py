@@ -21,7 +21,7 @@ from sandbox_requests import (
     rsa_key,
 )
 
-from pkj.sandbox.exchange import Answer, Request
+from pkj.sandbox.exchange import Request, Response
 from pkj.sandbox.org import Org
 
 CLIENTS = "/oauth2/v1/clients"
@@ -37,7 +37,7 @@ def org() -> Org:
     return new_org()
 
 
-def register(org: Org, **changes: Any) -> Answer:
+def register(org: Org, **changes: Any) -> Response:
     return call(org, "POST", CLIENTS, registration(**changes))
 
 

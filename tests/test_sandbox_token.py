@@ -24,7 +24,7 @@ from sandbox_requests import (
     token_form,
 )
 
-from pkj.sandbox.exchange import Answer
+from pkj.sandbox.exchange import Response
 from pkj.sandbox.org import Org
 from pkj.sandbox.state import Client
 
@@ -44,7 +44,7 @@ def app(org: Org) -> Client:
     return app_with(org, READ)
 
 
-def refused(answer: Answer, status: int, error: str, why: str) -> None:
+def refused(answer: Response, status: int, error: str, why: str) -> None:
     assert (answer.status, code(answer), reason(answer)) == (status, error, why)
     assert answer.headers["cache-control"] == "no-cache, no-store"
 

@@ -17,7 +17,7 @@ from sandbox_requests import (
     token_form,
 )
 
-from pkj.sandbox.exchange import Answer, Request
+from pkj.sandbox.exchange import Request, Response
 from pkj.sandbox.org import Org
 from pkj.sandbox.state import Client
 
@@ -31,7 +31,7 @@ def org() -> Org:
     return new_org()
 
 
-def users(org: Org, authorization: str, target: str = USERS) -> Answer:
+def users(org: Org, authorization: str, target: str = USERS) -> Response:
     return org.answer(Request("GET", target, {"authorization": authorization}))
 
 
@@ -112,7 +112,7 @@ def test_a_token_that_is_not_the_org_s_is_refused(org: Org, kind: str) -> None:
     invalid(users(org, f"Bearer {bad_token(org, app_with(org, READ), kind)}"))
 
 
-def invalid(answer: Answer) -> None:
+def invalid(answer: Response) -> None:
     assert (answer.status, code(answer)) == (401, "E0000011")
     challenge = answer.headers["www-authenticate"]
     assert challenge.startswith(f'Bearer {CHALLENGE}error="invalid_token", ')

@@ -3,7 +3,7 @@
 import pytest
 
 from pkj import settings
-from pkj.errors import WrongHere
+from pkj.errors import LocalError
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_scopes_are_separated_by_blanks(text: str, read: list[str]) -> None:
 def test_what_cannot_be_scopes_is_refused_with_the_right_form(
     text: str, problem: str, hint: str
 ) -> None:
-    with pytest.raises(WrongHere) as refused:
+    with pytest.raises(LocalError) as refused:
         settings.scopes(text)
 
     assert problem in str(refused.value)

@@ -4,15 +4,15 @@ import time
 from argparse import Namespace
 from typing import NoReturn
 
-from pkj import key_settings, settings
+from pkj import keys, settings
 from pkj.app import key as app_key
 from pkj.app import service_app
 from pkj.app.service_app import ServiceApp
 from pkj.console import Console
 from pkj.env import Env
-from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere, WrongUsage
-from pkj.okta.answers import body_of, text_in
+from pkj.errors import LocalError, NoUsableResponse, OktaRefused, UsageError
 from pkj.okta.org import Org
+from pkj.okta.responses import body_of, text_in
 
 LAG_PAUSES = (1.0, 2.0, 4.0, 8.0, 10.0)
 """Seconds between deletions that Okta refuses because the deactivation has not reached all of
@@ -22,28 +22,28 @@ STILL_ACTIVE = "E0000056"
 
 
 def is_meant(options: Namespace) -> bool:
-    """Whether the app is to be deleted. Raises WrongUsage for --yes where nothing is asked."""
+    """Whether the app is to be deleted. Raises UsageError for --yes where nothing is asked."""
     if options.yes and not options.delete and not options.retire_old_keys:
-        raise WrongUsage("--yes requires --delete or --retire-old-keys")
+        raise UsageError("--yes requires --delete or --retire-old-keys")
     return bool(options.delete)
 
 
 def step(env: Env, options: Namespace, out: Console) -> None:
     """Delete the app that CLIENT_ID in the file names, which the environment cannot override.
 
-    Raises WrongUsage where nobody could be asked, WrongHere, OktaRefused, NoUsableAnswer.
+    Raises UsageError where nobody could be asked, LocalError, OktaRefused, NoUsableResponse.
     """
     if not options.yes and not options.dry_run and not out.can_ask():
-        raise WrongUsage(
+        raise UsageError(
             "--delete asks for confirmation at a terminal, and there is none", "add --yes"
         )
     have = env.require("OKTA_URL", "API_KEY", "MODULUS or PRIVATE_KEY")
     client_id = env.stored("CLIENT_ID")
     if client_id is None:
         problem = f"there is no CLIENT_ID in {env.path}: there is no app to delete"
-        raise WrongHere(problem, "if there is one all the same, put its client ID there")
+        raise LocalError(problem, "if there is one all the same, put its client ID there")
     deleted = f"the app {client_id} is deleted; look at the new one"
-    public, unchanged = key_settings.public_key(env), env.unless_changed("CLIENT_ID", hint=deleted)
+    public, unchanged = keys.public_key(env), env.unless_changed("CLIENT_ID", hint=deleted)
     org = settings.org(have, options, out.note)
 
     delete(org, settings.client_id(client_id), public.modulus, out, confirmed=options.yes)
@@ -57,8 +57,8 @@ def step(env: Env, options: Namespace, out: Console) -> None:
 def delete(org: Org, client_id: str, modulus: int, out: Console, *, confirmed: bool) -> None:
     """Delete the app of this id, if it is one of ours. One that is gone counts as deleted.
 
-    Raises WrongHere if it is not ours, or the client id is not typed as confirmation;
-    OktaRefused, NoUsableAnswer.
+    Raises LocalError if it is not ours, or the client id is not typed as confirmation;
+    OktaRefused, NoUsableResponse.
     """
     app = service_app.fetch(org, client_id)
     if app is None:
@@ -72,7 +72,7 @@ def delete(org: Org, client_id: str, modulus: int, out: Console, *, confirmed: b
         f"this deletes the app {app.name} at {org.host}; type its client id {app.id} to go on:"
     )
     if not confirmed and out.ask(question) != app.id:
-        raise WrongHere("the client id was not typed; nothing was deleted", "run this again")
+        raise LocalError("the client id was not typed; nothing was deleted", "run this again")
     doing = f"deactivating the app {app.id}"
     org.post(doing, f"{app.api_path}/lifecycle/deactivate")  # 2xx, with or without a body
     _delete(org, app, out)
@@ -94,7 +94,7 @@ def _delete(org: Org, app: ServiceApp, out: Console) -> None:
         else:
             if answer.status != 204:
                 problem = f"{doing}: expected 204, but {org.host} answered {answer.status}"
-                raise NoUsableAnswer(problem, "run this again to see whether it is gone")
+                raise NoUsableResponse(problem, "run this again to see whether it is gone")
             return
 
 
@@ -117,4 +117,4 @@ def _check_ours(org: Org, app: ServiceApp, modulus: int, out: Console) -> None:
 
 def _refuse(app: ServiceApp, reason: str) -> NoReturn:
     problem = f"the app {app.id} of CLIENT_ID {reason}; nothing was deleted"
-    raise WrongHere(problem, "delete it in the Admin Console if it is yours", setting="CLIENT_ID")
+    raise LocalError(problem, "delete it in the Admin Console if it is yours", setting="CLIENT_ID")

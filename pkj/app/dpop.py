@@ -6,11 +6,11 @@ from typing import Any
 from pkj.app.key import keys_of
 from pkj.app.service_app import ServiceApp, keys_in
 from pkj.console import Console
-from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.errors import NoUsableResponse, OktaRefused
 from pkj.masking import shortened
-from pkj.okta.answers import body_of
 from pkj.okta.hints import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
+from pkj.okta.responses import body_of
 
 FLAG = "dpop_bound_access_tokens"
 ADMIN_BOX = "Applications > the app > General > Require Demonstrating Proof of Possession (DPoP)"
@@ -18,11 +18,11 @@ ADMIN_BOX = "Applications > the app > General > Require Demonstrating Proof of P
 Key = Mapping[str, Any]
 
 
-def converge(org: Org, app: ServiceApp, wanted: bool | None, out: Console) -> None:
+def ensure_dpop(org: Org, app: ServiceApp, wanted: bool | None, out: Console) -> None:
     """Make the app require DPoP, or lift that, where DPOP says so and the app differs.
 
     PUT /api/v1/apps/{id} replaces the whole app: it goes back as it was read just before,
-    but for this one flag. Raises OktaRefused, NoUsableAnswer.
+    but for this one flag. Raises OktaRefused, NoUsableResponse.
     """
     if wanted is None:
         return
@@ -43,7 +43,7 @@ def converge(org: Org, app: ServiceApp, wanted: bool | None, out: Console) -> No
     doing = f"setting whether the app {app.id} requires DPoP"
     put = body_of(doing, org.put(doing, app.api_path, body), dict)
     if bool(_oauth_client(doing, put).get(FLAG)) != wanted:
-        raise NoUsableAnswer(f"{doing}: Okta did not change it", f"change it at {ADMIN_BOX}")
+        raise NoUsableResponse(f"{doing}: Okta did not change it", f"change it at {ADMIN_BOX}")
     out.note(f"the app {app.id} {'now' if wanted else 'no longer'} requires DPoP")
 
 
@@ -52,7 +52,7 @@ def _oauth_client(doing: str, body: dict[str, Any]) -> dict[str, Any]:
     client = settings.get("oauthClient") if isinstance(settings, dict) else None
     if not isinstance(client, dict):
         problem = f"{doing}: the response has no settings.oauthClient"
-        raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
+        raise NoUsableResponse(problem, CURES[OTHER_ANSWER])
     return client
 
 

@@ -7,12 +7,11 @@ from pkj import settings
 from pkj.app import service_app
 from pkj.app.key import CHOOSE, keys_of
 from pkj.app.service_app import ServiceApp, is_key, keys_in
-from pkj.console import Console
-from pkj.errors import LostAnswer, NoUsableAnswer, WrongHere
-from pkj.key_settings import PublicKey
-from pkj.okta.answers import body_of, text_in
+from pkj.console import APP_NAME, Console
+from pkj.errors import LocalError, LostResponse, NoUsableResponse
+from pkj.keys import PublicKey
 from pkj.okta.org import Org
-from pkj.options import APP_NAME
+from pkj.okta.responses import body_of, text_in
 
 SET_RIGHT = "set that right at Applications > the app"
 ACTIVATE = "activate it at Applications > the app"
@@ -38,8 +37,8 @@ def find_or_register(
 
     Names and kids repeat, so an app is known by CLIENT_ID or by the key it holds. In a dry
     run an app that would be registered has no id. `name` is for a new app only. Raises
-    WrongHere where it cannot be told which app is meant, or the app is of another kind;
-    OktaRefused, NoUsableAnswer.
+    LocalError where it cannot be told which app is meant, or the app is of another kind;
+    OktaRefused, NoUsableResponse.
     """
     app = (_named(org, client_id, out) if client_id else None) or _holder(org, public.modulus, out)
     if app:
@@ -61,7 +60,7 @@ def _register(org: Org, public: PublicKey, name: str, out: Console) -> ServiceAp
     while True:
         try:
             return service_app.register(org, name, public.modulus, public.kid)
-        except LostAnswer as lost:
+        except LostResponse as lost:
             out.note(f"{lost}; checking whether the app was registered all the same")
             if app := _appeared(org, public.modulus, out):
                 return app
@@ -88,7 +87,7 @@ def _named(org: Org, client_id: str, out: Console) -> ServiceApp | None:
         problem = f"the app {client_id} of CLIENT_ID {reason}; nothing was changed"
         mend = ACTIVATE if reason == service_app.DEACTIVATED else SET_RIGHT
         hint = f"{mend}, or clear CLIENT_ID and {ANOTHER_KEY} for a new app"
-        raise WrongHere(problem, hint, setting="CLIENT_ID")
+        raise LocalError(problem, hint, setting="CLIENT_ID")
     return app
 
 
@@ -109,7 +108,7 @@ def _holder(org: Org, modulus: int, out: Console) -> ServiceApp | None:
     reason, hint = doubt
     lines = [f"  {app.id}  {app.name}" for app, _ in matches]
     problem = "\n".join([f"apps with this key are in the org already, but {reason}:", *lines])
-    raise WrongHere(problem, hint)
+    raise LocalError(problem, hint)
 
 
 def _doubt(
@@ -134,7 +133,7 @@ def _search(org: Org, modulus: int, out: Console) -> Iterator[tuple[ServiceApp, 
     """The org's apps that hold this key, each with the reason why it is unfit, if it is.
 
     Compared by the key itself, because names and kids repeat. Reads every page of the list;
-    an app whose keys the list does not show is fetched. Raises NoUsableAnswer at a limit.
+    an app whose keys the list does not show is fetched. Raises NoUsableResponse at a limit.
     """
     doing = "looking for an app with this key"
     progress = _Progress(doing, out)
@@ -177,7 +176,9 @@ class _Progress:
                 f"{self._doing}: stopped after {now - self._began:.0f} seconds, {far}; the limits"
                 f" are {LONGEST_SEARCH:.0f} seconds, {MOST_PAGES} pages and {MOST_FETCHED} apps"
             )
-            raise NoUsableAnswer(problem, "check OKTA_URL, or put the app's client ID in CLIENT_ID")
+            raise NoUsableResponse(
+                problem, "check OKTA_URL, or put the app's client ID in CLIENT_ID"
+            )
         if now - self._said >= PROGRESS_EVERY:
             self._out.note(f"{self._doing}: {far}")
             self._said = now

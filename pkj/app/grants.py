@@ -6,23 +6,23 @@ from urllib.parse import urlsplit
 
 from pkj.app.service_app import ServiceApp
 from pkj.console import Console
-from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.errors import NoUsableResponse, OktaRefused
 from pkj.masking import shortened
-from pkj.okta.answers import body_of
 from pkj.okta.hints import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
+from pkj.okta.responses import body_of
 from pkj.settings import OKTA_DOMAINS
 
-Failure = OktaRefused | NoUsableAnswer
+Failure = OktaRefused | NoUsableResponse
 
 
-def converge(
+def grant_missing(
     org: Org, app: ServiceApp, scopes: Sequence[str], out: Console, refused: list[OktaRefused]
 ) -> None:
     """Grant the missing ones of `scopes` and print all granted ones; refusals go to `refused`.
 
     A refused scope does not stop the others. Grants beyond `scopes` are named and left
-    alone. Raises OktaRefused if the grants cannot be listed, NoUsableAnswer.
+    alone. Raises OktaRefused if the grants cannot be listed, NoUsableResponse.
     """
     granted = set() if app.new else _granted(org, app)
     out.heading("Scopes granted:")
@@ -45,7 +45,7 @@ def converge(
             if failures.pop(scope, None):
                 lines[scope] = scope
         nothing = "(none)"
-    except NoUsableAnswer:
+    except NoUsableResponse:
         nothing = "(unknown)"
         raise
     finally:
@@ -53,14 +53,14 @@ def converge(
             out.say(text)
         refused += [error for error in failures.values() if isinstance(error, OktaRefused)]
     for failure in failures.values():
-        if isinstance(failure, NoUsableAnswer):
+        if isinstance(failure, NoUsableResponse):
             raise failure
 
 
 def _grant(org: Org, app: ServiceApp, issuer: str, scope: str) -> Failure | None:
     """Grant the scope; why it may not be granted, None if Okta says that it is.
 
-    POST /api/v1/apps/{id}/grants. Raises NoUsableAnswer if there is no 2xx.
+    POST /api/v1/apps/{id}/grants. Raises NoUsableResponse if there is no 2xx.
     """
     doing, body = f"granting {scope}", {"issuer": issuer, "scopeId": scope}
     try:
@@ -70,9 +70,9 @@ def _grant(org: Org, app: ServiceApp, issuer: str, scope: str) -> Failure | None
     try:
         if body_of(doing, answer, dict).get("scopeId") == scope:
             return None
-    except (OktaRefused, NoUsableAnswer) as error:
+    except (OktaRefused, NoUsableResponse) as error:
         return error
-    return NoUsableAnswer(f"{doing}: the response names another scope", CURES[OTHER_ANSWER])
+    return NoUsableResponse(f"{doing}: the response names another scope", CURES[OTHER_ANSWER])
 
 
 def _granted(org: Org, app: ServiceApp) -> set[str]:
@@ -98,7 +98,7 @@ def _issuer(org: Org) -> str:
     """The org's URL as grants name it: its own also where OKTA_URL is a custom domain.
 
     /.well-known/okta-organization names it as `organization`. Where there is no such
-    document, OKTA_URL has to do. Raises NoUsableAnswer.
+    document, OKTA_URL has to do. Raises NoUsableResponse.
     """
     host = urlsplit(org.url).hostname or ""
     if host.endswith(tuple(f".{domain}" for domain in OKTA_DOMAINS)):
@@ -109,7 +109,7 @@ def _issuer(org: Org) -> str:
         links = body_of(doing, answer, dict).get("_links")
     except OktaRefused:
         return org.url
-    except NoUsableAnswer as error:
+    except NoUsableResponse as error:
         if error.status == 404:
             return org.url
         raise

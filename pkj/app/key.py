@@ -6,12 +6,12 @@ from typing import Any
 from pkj import keys
 from pkj.app.service_app import ServiceApp, is_key, storable
 from pkj.console import Console
-from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
-from pkj.key_settings import PublicKey
+from pkj.errors import LocalError, NoUsableResponse, OktaRefused
+from pkj.keys import PublicKey
 from pkj.masking import shortened
-from pkj.okta.answers import body_of
 from pkj.okta.hints import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
+from pkj.okta.responses import body_of
 
 WHERE = "Applications > the app > General > Public Keys"
 CHOOSE = "write CLIENT_ID= with the one that is yours into .env and run this again"
@@ -19,13 +19,13 @@ CHOOSE = "write CLIENT_ID= with the one that is yours into .env and run this aga
 Key = Mapping[str, Any]
 
 
-def converge(org: Org, app: ServiceApp, public: PublicKey, out: Console) -> str | None:
+def ensure_key(org: Org, app: ServiceApp, public: PublicKey, out: Console) -> str | None:
     """Return the kid by which the app knows our key, which is added if it is missing.
 
     None if the app knows the key without a kid. Other keys are named and left alone: the
     client is never replaced, which would race with others and revive disabled keys. Raises
-    WrongHere for other keys of an app that was adopted; OktaRefused (also for an INACTIVE
-    key), NoUsableAnswer.
+    LocalError for other keys of an app that was adopted; OktaRefused (also for an INACTIVE
+    key), NoUsableResponse.
     """
     if app.new:
         return public.kid
@@ -33,7 +33,7 @@ def converge(org: Org, app: ServiceApp, public: PublicKey, out: Console) -> str 
     ours = [key for key in held if is_key(key, public.modulus)]
     if app.adopted and not (held and len(ours) == len(held)):
         problem = f"the app {app.id} held only this key a moment ago, and now trusts others too"
-        raise WrongHere(problem, CHOOSE)
+        raise LocalError(problem, CHOOSE)
     if others := names_of_others(held, public.modulus):
         out.note(f"the app trusts other keys too: {others}; remove one that leaked at {WHERE}")
     if not ours:
@@ -61,7 +61,7 @@ def keys_of(org: Org, app: ServiceApp, *, encryption_too: bool = False) -> list[
         listed = listed.get(name, listed) if isinstance(listed, dict) else listed
     if not isinstance(listed, list):
         problem = f"{doing}: expected a list of keys from {org.host}"
-        raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
+        raise NoUsableResponse(problem, CURES[OTHER_ANSWER])
     found = [key for key in listed if isinstance(key, dict)]
     return [key for key in found if encryption_too or key.get("use") != "enc"]
 
@@ -76,7 +76,7 @@ def names_of_others(held: Sequence[Key], modulus: int) -> str:
 def add(org: Org, app: ServiceApp, public: PublicKey, held: Sequence[Key], out: Console) -> str:
     """Add our key beside those that the app holds, and return its kid, its thumbprint.
 
-    Raises OktaRefused, NoUsableAnswer.
+    Raises OktaRefused, NoUsableResponse.
     """
     kid = keys.thumbprint(public.modulus)
     if any(not key.get("kid") for key in held):
@@ -86,13 +86,13 @@ def add(org: Org, app: ServiceApp, public: PublicKey, held: Sequence[Key], out: 
         return kid
     jwk = {**keys.jwk(public.modulus, kid), "status": "ACTIVE"}
     doing = f"adding the key to the app {app.id}"
-    failure: OktaRefused | NoUsableAnswer | None = None
+    failure: OktaRefused | NoUsableResponse | None = None
     try:
         added = body_of(doing, org.post(doing, f"{app.api_path}/credentials/jwks", jwk), dict)
         if not _is_ours(added, public, kid):
             problem = f"{doing}: the key that came back is not the one that was sent"
-            failure = NoUsableAnswer(problem, CURES[OTHER_ANSWER])
-    except (OktaRefused, NoUsableAnswer) as error:
+            failure = NoUsableResponse(problem, CURES[OTHER_ANSWER])
+    except (OktaRefused, NoUsableResponse) as error:
         failure = error
     # A request that was repeated after a lost answer finds its own kid taken.
     if failure and not any(_is_ours(key, public, kid) for key in keys_of(org, app)):

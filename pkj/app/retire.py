@@ -3,7 +3,7 @@
 from argparse import Namespace
 from collections.abc import Sequence
 
-from pkj import key_settings, settings
+from pkj import keys, settings
 from pkj.app.key import Key
 from pkj.app.service_app import ServiceApp, is_key
 from pkj.app.signing_keys import (
@@ -16,7 +16,7 @@ from pkj.app.signing_keys import (
 )
 from pkj.console import Console
 from pkj.env import Env
-from pkj.errors import WrongHere, WrongUsage
+from pkj.errors import LocalError, UsageError
 from pkj.okta.org import Org
 from pkj.token.request import Client, TokenRequest
 
@@ -24,14 +24,14 @@ from pkj.token.request import Client, TokenRequest
 def step(env: Env, options: Namespace, out: Console) -> None:
     """Delete every signing key of the app but the one in use; encryption keys stay.
 
-    Raises WrongUsage if nobody can be asked, WrongHere, OktaRefused, NoUsableAnswer. What
+    Raises UsageError if nobody can be asked, LocalError, OktaRefused, NoUsableResponse. What
     is left after any of them is for the next run.
     """
     if not options.yes and not options.dry_run and not out.can_ask():
-        raise WrongUsage("--retire-old-keys needs a terminal to ask for confirmation", "add --yes")
+        raise UsageError("--retire-old-keys needs a terminal to ask for confirmation", "add --yes")
     have = required(env)
     wanted, bound = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
-    public, unchanged = key_settings.public_key(env), unless_changed(env)
+    public, unchanged = keys.public_key(env), unless_changed(env)
     _refuse_two_keys(env)
     org = settings.org(have, options, out.note)
 
@@ -44,7 +44,7 @@ def step(env: Env, options: Namespace, out: Console) -> None:
         for key in old:
             out.would(f"delete the key {name_of(key)} of the app {app.id}")
         return
-    client = Client(app.id, *key_settings.signing_key(env))
+    client = Client(app.id, *keys.signing_key(env))
     TokenRequest(org, client, wanted, bound, out.note).send()
     if not options.yes:
         _ask(org, app, old, out)
@@ -60,7 +60,7 @@ def _refuse_two_keys(env: Env) -> None:
     given, stored = env.get("PRIVATE_KEY"), env.stored("PRIVATE_KEY")
     if stored not in (None, given):
         problem = f"the PRIVATE_KEY in use is not the one in {env.path}, which would be retired"
-        raise WrongHere(problem, "remove the one that is no longer needed")
+        raise LocalError(problem, "remove the one that is no longer needed")
 
 
 def _ask(org: Org, app: ServiceApp, old: Sequence[Key], out: Console) -> None:
@@ -70,4 +70,4 @@ def _ask(org: Org, app: ServiceApp, old: Sequence[Key], out: Console) -> None:
         f"machines that use them get no more tokens; type its client ID {app.id} to go on:"
     )
     if out.ask(question) != app.id:
-        raise WrongHere("the client ID was not typed; nothing was deleted", "run this again")
+        raise LocalError("the client ID was not typed; nothing was deleted", "run this again")

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from pkj.app.service_app import ServiceApp
 from pkj.console import Console
-from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.errors import NoUsableResponse, OktaRefused
 from pkj.masking import shortened
-from pkj.okta.answers import Answer, body_of
 from pkj.okta.hints import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
+from pkj.okta.responses import Response, body_of
 
 NONE_YET = (
     "the app has no admin role, so Okta will answer 403 to API calls: put"
@@ -16,12 +16,12 @@ NONE_YET = (
 )
 
 
-def converge(
+def assign_missing(
     org: Org, app: ServiceApp, roles: Sequence[str], out: Console, refused: list[OktaRefused]
 ) -> None:
     """Assign the roles that the app lacks; refusals go to `refused`.
 
-    Roles beyond `roles` are named and left alone. Raises NoUsableAnswer.
+    Roles beyond `roles` are named and left alone. Raises NoUsableResponse.
     """
     if "SUPER_ADMIN" in roles:
         out.note("SUPER_ADMIN lets whoever holds the key do everything in the org")
@@ -55,17 +55,17 @@ def _held(org: Org, app: ServiceApp) -> list[str]:
 def _assign(org: Org, app: ServiceApp, role: str, out: Console) -> None:
     """POST /oauth2/v1/clients/{id}/roles: 201 as recorded, 200 by the description."""
     doing = f"assigning the role {role}"
-    answer: Answer | None = None
-    failure: OktaRefused | NoUsableAnswer
+    answer: Response | None = None
+    failure: OktaRefused | NoUsableResponse
     try:
         answer = org.post(doing, f"{app.client_path}/roles", {"type": role})
         if body_of(doing, answer, dict).get("type") == role:
             out.note(f"the role {role} was assigned to the app {app.id}")
             return
-        failure = NoUsableAnswer(f"{doing}: the response names another role", CURES[OTHER_ANSWER])
+        failure = NoUsableResponse(f"{doing}: the response names another role", CURES[OTHER_ANSWER])
     except OktaRefused as error:
         failure = error
-    except NoUsableAnswer as error:
+    except NoUsableResponse as error:
         if answer is None:  # no 2xx came
             raise
         failure = error

@@ -8,7 +8,7 @@ import time
 from argparse import Namespace
 from collections.abc import Mapping
 
-from pkj import key_settings, keys, settings
+from pkj import keys, settings
 from pkj.app import key as app_key
 from pkj.app.service_app import ServiceApp, is_key
 from pkj.app.signing_keys import (
@@ -23,8 +23,8 @@ from pkj.app.signing_keys import (
 )
 from pkj.console import Console
 from pkj.env import Env
-from pkj.errors import OktaRefused, PkjError, WrongHere
-from pkj.key_settings import PublicKey
+from pkj.errors import LocalError, OktaRefused, PkjError
+from pkj.keys import PublicKey
 from pkj.okta.org import Org
 from pkj.token.request import Client, TokenRequest
 
@@ -46,13 +46,13 @@ def step(env: Env, options: Namespace, out: Console) -> None:
     """Replace the key in `.env` by a new one of the same size; the old one stays trusted.
 
     What fails or is interrupted before the new key is saved leaves `.env` as it was, and the
-    key that was added is removed again if possible. Raises WrongHere, OktaRefused,
-    NoUsableAnswer.
+    key that was added is removed again if possible. Raises LocalError, OktaRefused,
+    NoUsableResponse.
     """
     _refuse_environment(env)
     have = required(env)
     wanted, bound = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
-    public, unchanged = key_settings.public_key(env), unless_changed(env)
+    public, unchanged = keys.public_key(env), unless_changed(env)
     org = settings.org(have, options, out.note)
     if not out.dry_run:
         env.save({}, check=unchanged)  # the same text again: shows now whether it can be saved
@@ -64,9 +64,9 @@ def step(env: Env, options: Namespace, out: Console) -> None:
         out.would(f"save it in {env.path}, keep the previous file, and leave {old} trusted")
         return
     key = keys.generate(bits)
-    values = key_settings.of_new_key(key)
+    values = keys.of_new_key(key)
     kid = values["KEY_ID"]
-    new = public._replace(modulus=keys.modulus(key), kid=kid)
+    new = public._replace(modulus=keys.modulus_of(key), kid=kid)
     request = TokenRequest(org, Client(app.id, key, kid), wanted, bound, out.note)
     try:
         _add(org, app, new, held, out)
@@ -89,7 +89,7 @@ def _refuse_environment(env: Env) -> None:
             "change the key where the environment gets it from; to rotate the one in the file,"
             f" unset {' and '.join(names)}"
         )
-        raise WrongHere(problem, hint)
+        raise LocalError(problem, hint)
 
 
 def _add(org: Org, app: ServiceApp, new: PublicKey, held: list[app_key.Key], out: Console) -> None:

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from pkj import keys
-from pkj.errors import NoUsableAnswer, OktaRefused
+from pkj.errors import NoUsableResponse, OktaRefused
 from pkj.masking import shortened
-from pkj.okta.answers import body_of, text_in
 from pkj.okta.hints import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
+from pkj.okta.responses import body_of, text_in
 from pkj.settings import CLIENT_ID, PLAIN
 
 NOT_AN_APP, DEACTIVATED = "is not an app, such as an AI agent", "is deactivated"
@@ -62,10 +62,10 @@ def client_path(client_id: str) -> str:
 
 
 def storable(doing: str, what: str, text: str, pattern: re.Pattern[str] = PLAIN) -> str:
-    """`text` of a server, if it may stand in `.env`. Raises NoUsableAnswer."""
+    """`text` of a server, if it may stand in `.env`. Raises NoUsableResponse."""
     if pattern.fullmatch(text):
         return text
-    raise NoUsableAnswer(
+    raise NoUsableResponse(
         f"{doing}: {what} in the response contains characters that .env must not hold",
         "check that OKTA_URL is your Okta org",
     )
@@ -75,7 +75,7 @@ def register(org: Org, name: str, modulus: int, kid: str) -> ServiceApp:
     """Register a service app that authenticates with this public key.
 
     POST /oauth2/v1/clients (developer.okta.com/docs/api/openapi/okta-oauth/oauth/tag/Client).
-    Raises OktaRefused, NoUsableAnswer, and LostAnswer where the app may exist all the same.
+    Raises OktaRefused, NoUsableResponse, and LostResponse where the app may exist all the same.
     """
     doing = "registering the app"
     body = {
@@ -93,12 +93,12 @@ def register(org: Org, name: str, modulus: int, kid: str) -> ServiceApp:
     held = keys_in(shown)
     if not held or not all(is_key(key, modulus) for key in held):
         problem = f"{doing}: the app {app.id} that came back does not hold the key that was sent"
-        raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
+        raise NoUsableResponse(problem, CURES[OTHER_ANSWER])
     return app._replace(new=True)
 
 
 def fetch(org: Org, client_id: str) -> ServiceApp | None:
-    """The app of this id, None if the org has none. Raises OktaRefused, NoUsableAnswer."""
+    """The app of this id, None if the org has none. Raises OktaRefused, NoUsableResponse."""
     doing = f"reading the app {client_id}"
     shown = shown_by(org, doing, client_id)
     return None if shown is None else app_of(doing, shown)
@@ -156,11 +156,11 @@ def shown_by(org: Org, doing: str, client_id: str) -> dict[str, Any] | None:
         raise
     if text_in(doing, shown, "client_id") != client_id:
         problem = f"{doing}: {org.host} answered with another app than {client_id}"
-        raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
+        raise NoUsableResponse(problem, CURES[OTHER_ANSWER])
     return shown
 
 
 def app_of(doing: str, shown: Mapping[str, Any]) -> ServiceApp:
-    """The app that registration shows. Raises NoUsableAnswer for an id that cannot be stored."""
+    """The app that registration shows. Raises NoUsableResponse for an id that cannot be stored."""
     client_id = text_in(doing, shown, "client_id")
     return ServiceApp(storable(doing, "the client ID", client_id, CLIENT_ID), shown)

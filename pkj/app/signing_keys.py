@@ -7,10 +7,10 @@ from pkj.app import service_app
 from pkj.app.key import Key, keys_of
 from pkj.app.service_app import ServiceApp, is_key
 from pkj.env import Check, Env
-from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere
+from pkj.errors import LocalError, NoUsableResponse, OktaRefused
 from pkj.masking import shortened
-from pkj.okta.answers import body_of, text_in
 from pkj.okta.org import Org
+from pkj.okta.responses import body_of, text_in
 
 STEP_2 = "python create_okta_service_app.py"
 NAMES = ("PRIVATE_KEY", "MODULUS", "CLIENT_ID")
@@ -24,20 +24,20 @@ SUPER_ADMIN = (
 
 
 def required(env: Env) -> dict[str, str]:
-    """Return the settings that both need. Raises WrongHere, also if the key is only public."""
+    """Return the settings that both need. Raises LocalError, also if the key is only public."""
     have = env.require("OKTA_URL", "API_KEY", "CLIENT_ID", "SCOPES", "MODULUS or PRIVATE_KEY")
     if "PRIVATE_KEY" not in have:
         problem = f"PRIVATE_KEY is not in {env.path}, and MODULUS is only the public key"
         hint = "run this with the .env file that holds PRIVATE_KEY (--env-file)"
-        raise WrongHere(problem, hint, setting="PRIVATE_KEY")
+        raise LocalError(problem, hint, setting="PRIVATE_KEY")
     return have
 
 
 def app_in_use(org: Org, client_id: str, modulus: int) -> tuple[ServiceApp, list[Key]]:
     """Return the app of CLIENT_ID and its signing keys, of which ours is an active one.
 
-    Raises WrongHere if it is another kind of app, or does not trust our key; OktaRefused,
-    NoUsableAnswer.
+    Raises LocalError if it is another kind of app, or does not trust our key; OktaRefused,
+    NoUsableResponse.
     """
     app = service_app.fetch(org, settings.client_id(client_id))
     reason = f"does not exist at {org.host}" if app is None else service_app.unfit(org, app)
@@ -47,7 +47,7 @@ def app_in_use(org: Org, client_id: str, modulus: int) -> tuple[ServiceApp, list
     if app is None or reason:
         problem = f"app {client_id} (CLIENT_ID) {reason}; nothing was changed"
         hint = f"run `{STEP_2}` first: it adds the key, or says what else to do"
-        raise WrongHere(problem, hint, setting="CLIENT_ID")
+        raise LocalError(problem, hint, setting="CLIENT_ID")
     return app, held
 
 
@@ -67,7 +67,7 @@ def remove(org: Org, app: ServiceApp, key: Key) -> None:
 
     Okta deletes only INACTIVE keys, by its own id for them rather than the kid
     (developer.okta.com/docs/api/openapi/okta-management/management/tag/ApplicationSSOPublicKeys).
-    Raises OktaRefused, NoUsableAnswer.
+    Raises OktaRefused, NoUsableResponse.
     """
     doing = f"deleting the key {name_of(key)}"
     path = f"{app.api_path}/credentials/jwks/{quote(text_in(doing, key, 'id'), safe='')}"
@@ -83,7 +83,7 @@ def remove(org: Org, app: ServiceApp, key: Key) -> None:
         raise
     if answer.status != 204:
         problem = f"{doing}: expected 204, but {org.host} answered {answer.status}"
-        raise NoUsableAnswer(problem, "run this again to see whether it is gone")
+        raise NoUsableResponse(problem, "run this again to see whether it is gone")
 
 
 def explain(refusal: OktaRefused) -> None:
@@ -93,7 +93,7 @@ def explain(refusal: OktaRefused) -> None:
 
 
 def stored_now(env: Env) -> dict[str, str]:
-    """Return the key and the app that the file names at this moment. Raises WrongHere."""
+    """Return the key and the app that the file names at this moment. Raises LocalError."""
     fresh = Env(env.path, {}, lambda _: None)
     return {name: fresh.stored(name) or "" for name in NAMES}
 

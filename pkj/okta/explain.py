@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 import requests
 
 from pkj.masking import MASK, masked, visible
-from pkj.okta.answers import Answer
+from pkj.okta.responses import Response
 
 SENT = ("Authorization", "DPoP", "Accept", "Content-Type")
 RECEIVED = (
@@ -48,7 +48,7 @@ def request(prepared: requests.PreparedRequest) -> str:
     return _block(">", lines)
 
 
-def response(answer: Answer) -> str:
+def response(answer: Response) -> str:
     """Return a response as lines that begin with `<`; a long body is cut."""
     phrases = {int(status): status.phrase for status in HTTPStatus}
     lines = [f"{answer.status} {phrases.get(answer.status, '')}".rstrip()]

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import requests
 from urllib3.exceptions import HTTPError, LocationParseError, ReadTimeoutError
 
-from pkj.errors import LostAnswer, NoUsableAnswer, PkjError, WrongHere
+from pkj.errors import LocalError, LostResponse, NoUsableResponse, PkjError
 from pkj.masking import shown
 from pkj.okta import hints
 
@@ -41,7 +41,7 @@ PROXY = re.compile(
 
 
 def check_proxy(url: str) -> None:
-    """Raise WrongHere where requests for `url` would go through a proxy with an impossible
+    """Raise LocalError where requests for `url` would go through a proxy with an impossible
     address; it may hold a password, so nobody is told what it is."""
     proxies = requests.utils.get_environ_proxies(url)
     proxy = requests.utils.select_proxy(url, proxies)
@@ -50,11 +50,11 @@ def check_proxy(url: str) -> None:
             "write it as http://user:password@host:port, with the special characters of the"
             " password percent-encoded (%23 for #)"
         )
-        raise WrongHere("HTTPS_PROXY (or ALL_PROXY) is not the address of a proxy", hint)
+        raise LocalError("HTTPS_PROXY (or ALL_PROXY) is not the address of a proxy", hint)
 
 
 def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ()) -> PkjError:
-    """The error to raise in its place: WrongHere, LostAnswer or NoUsableAnswer.
+    """The error to raise in its place: LocalError, LostResponse or NoUsableResponse.
 
     It may quote what a server or a proxy sent: `hide` are the secrets of the request.
     """
@@ -67,32 +67,32 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
         return _insecure(doing, host, error)
     if isinstance(error, requests.exceptions.ProxyError):
         problem = f"{doing}: the proxy refused the connection to {host}: {innermost(OSError)}"
-        return NoUsableAnswer(problem, hint[hints.NO_PROXY])
+        return NoUsableResponse(problem, hint[hints.NO_PROXY])
     if isinstance(error, requests.exceptions.ConnectTimeout):
         problem = f"{doing}: {host} did not accept the connection in time"
-        return NoUsableAnswer(problem, hint[hints.NO_CONNECTION])
+        return NoUsableResponse(problem, hint[hints.NO_CONNECTION])
     if isinstance(_innermost(error, ReadTimeoutError), ReadTimeoutError):
         problem = f"{doing}: {host} did not answer in time"
-        return LostAnswer(problem, hint[hints.NO_ANSWER], in_time=False)
+        return LostResponse(problem, hint[hints.NO_ANSWER], in_time=False)
     if isinstance(unknown := _innermost(error, socket.gaierror), socket.gaierror):
         problem = f"{doing}: the name {host} does not resolve: {unknown.strerror}"
-        return NoUsableAnswer(problem, hint[hints.NO_NAME])
+        return NoUsableResponse(problem, hint[hints.NO_NAME])
     if isinstance(error, requests.exceptions.ContentDecodingError):
         problem = f"{doing}: the response of {host} cannot be decoded"
-        return NoUsableAnswer(problem, hint[hints.OTHER_ANSWER])
+        return NoUsableResponse(problem, hint[hints.OTHER_ANSWER])
     if MISSING_CA_FILE in str(error):
         return _no_ca_file(doing)
     if isinstance(refused := _innermost(error, ConnectionRefusedError), ConnectionRefusedError):
         problem = f"{doing}: {host} refused the connection: {refused.strerror}"
-        return LostAnswer(problem, hint[hints.NOBODY_THERE])
+        return LostResponse(problem, hint[hints.NOBODY_THERE])
     if isinstance(error, LOST) or _is_of_the_socket(error):
         problem = f"{doing}: the connection to {host} was lost: {innermost(OSError)}"
-        return LostAnswer(problem, hint[hints.LOST])
+        return LostResponse(problem, hint[hints.LOST])
     if isinstance(error, NO_REQUEST):
         problem = f"{doing}: no request can be made: {innermost(type(error))}"
-        return WrongHere(problem, "check OKTA_URL, HTTPS_PROXY and NO_PROXY")
+        return LocalError(problem, "check OKTA_URL, HTTPS_PROXY and NO_PROXY")
     problem = f"{doing}: the response of {host} cannot be read: {innermost(Exception)}"
-    return NoUsableAnswer(problem, hint[hints.OTHER_ANSWER])
+    return NoUsableResponse(problem, hint[hints.OTHER_ANSWER])
 
 
 def _insecure(doing: str, host: str, error: Exception) -> PkjError:
@@ -104,14 +104,14 @@ def _insecure(doing: str, host: str, error: Exception) -> PkjError:
         problem += f" (CA certificates from {named})"
     here = re.match(r"(127\.0\.0\.1|localhost)(:|$)", host)
     cure = hints.NOT_SECURE_HERE if here else hints.NOT_SECURE
-    return NoUsableAnswer(problem, hints.CURES[cure])
+    return NoUsableResponse(problem, hints.CURES[cure])
 
 
-def _no_ca_file(doing: str) -> WrongHere:
+def _no_ca_file(doing: str) -> LocalError:
     named = _trusted_by()
     where = f" of {named} ({os.environ[named]})" if named else ""
     problem = f"{doing}: the CA certificates{where} cannot be read"
-    return WrongHere(problem, hints.CURES[hints.NO_CA_FILE])
+    return LocalError(problem, hints.CURES[hints.NO_CA_FILE])
 
 
 def _trusted_by() -> str:

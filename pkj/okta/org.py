@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import requests
 
 import pkj
-from pkj.errors import LostAnswer, NoUsableAnswer, WrongHere
-from pkj.okta import answers, hints
+from pkj.errors import LocalError, LostResponse, NoUsableResponse
 from pkj.okta import failures as unreachable
-from pkj.okta.answers import Answer
+from pkj.okta import hints, responses
+from pkj.okta.responses import Response
 
 PAUSES = (0.5, 1.5)
 """Seconds before the second and the third attempt, after a lost connection or a 5xx."""
@@ -31,7 +31,7 @@ class Patience:
     def __init__(self, note: Callable[[str], None], longest_wait: float) -> None:
         self._note, self._left = note, longest_wait
 
-    def answer_to(self, doing: str, attempt: Callable[[], Answer], *, repeat: bool) -> Answer:
+    def answer_to(self, doing: str, attempt: Callable[[], Response], *, repeat: bool) -> Response:
         """The answer of an attempt, if that is a 2xx.
 
         After a 429 there is another one, when Okta welcomes it; with `repeat` (sending twice
@@ -42,15 +42,15 @@ class Patience:
             try:
                 answer = attempt()
                 if not self._another_after(doing, answer):
-                    return answers.accept(doing, answer)
-            except LostAnswer as lost:
+                    return responses.accept(doing, answer)
+            except LostResponse as lost:
                 pause = next(pauses, None) if repeat and lost.in_time else None
                 if pause is None:
                     raise
                 self._note(f"{lost}; trying again")
                 time.sleep(pause)
 
-    def _another_after(self, doing: str, answer: Answer) -> bool:
+    def _another_after(self, doing: str, answer: Response) -> bool:
         """Wait as a 429 asks, if that is not too long; one that names no time is like a 5xx."""
         wait = answer.limited_for
         if answer.status != 429 or wait is None or wait > self._left:
@@ -124,7 +124,7 @@ class Org:
 
     `timeout` is in seconds, and so is `longest_wait`, for rate limits in all; `api_key` is for
     everything but tokens and metadata. Redirects are never followed, certificates always
-    checked, connections kept for the next request. Raises WrongHere for an impossible proxy.
+    checked, connections kept for the next request. Raises LocalError for an impossible proxy.
     """
 
     def __init__(
@@ -152,20 +152,20 @@ class Org:
         """Close the connections."""
         self._session.close()
 
-    def get(self, doing: str, path: str) -> Answer:
+    def get(self, doing: str, path: str) -> Response:
         return self._manage(doing, "GET", path)
 
-    def post(self, doing: str, path: str, body: object = None, *, repeat: bool = True) -> Answer:
+    def post(self, doing: str, path: str, body: object = None, *, repeat: bool = True) -> Response:
         """`body` goes as JSON. `repeat` says that sending it twice does no harm."""
         return self._manage(doing, "POST", path, body, repeat=repeat)
 
-    def put(self, doing: str, path: str, body: object) -> Answer:
+    def put(self, doing: str, path: str, body: object) -> Response:
         return self._manage(doing, "PUT", path, body)
 
-    def delete(self, doing: str, path: str) -> Answer:
+    def delete(self, doing: str, path: str) -> Response:
         return self._manage(doing, "DELETE", path)
 
-    def pages(self, doing: str, path: str) -> Iterator[Answer]:
+    def pages(self, doing: str, path: str) -> Iterator[Response]:
         """The answer, and those that its `Link: rel="next"` leads to (RFC 8288).
 
         Of such a link only path and query are used: the API token goes to this org alone.
@@ -181,13 +181,13 @@ class Org:
                 return
             path = _path_of(next_page[0])
         problem = f"{doing}: the pages lead back to one another or nowhere"
-        raise NoUsableAnswer(problem, hints.CURES[hints.OTHER_ANSWER])
+        raise NoUsableResponse(problem, hints.CURES[hints.OTHER_ANSWER])
 
-    def metadata(self, doing: str, path: str) -> Answer:
+    def metadata(self, doing: str, path: str) -> Response:
         """GET what anybody may read; no API token is sent."""
         return self._send(doing, "GET", self.url + path, dict)
 
-    def ask_token(self, doing: str, parts: Parts) -> Answer:
+    def ask_token(self, doing: str, parts: Parts) -> Response:
         """POST to the token endpoint (RFC 6749 section 4.4.2).
 
         `parts` is asked for each time: Okta takes a jti once, also from a request that it
@@ -195,28 +195,28 @@ class Org:
         """
         return self._send(doing, "POST", self.token_url, parts)
 
-    def call(self, doing: str, path: str, parts: Parts) -> Answer:
+    def call(self, doing: str, path: str, parts: Parts) -> Response:
         """GET something of the org's API with a token of one's own in the headers."""
         return self._send(doing, "GET", self.url + path, parts)
 
     def _manage(
         self, doing: str, method: str, path: str, body: object = None, *, repeat: bool = True
-    ) -> Answer:
+    ) -> Response:
         parts = {"headers": {"Authorization": f"SSWS {self._api_key}"}, "json": body}
         return self._send(doing, method, self.url + path, lambda: parts, repeat=repeat)
 
     def _send(
         self, doing: str, method: str, url: str, parts: Parts, *, repeat: bool = True
-    ) -> Answer:
+    ) -> Response:
         """A request and its answer, if that is a 2xx. `doing` is for the messages.
 
-        Raises OktaRefused, NoUsableAnswer (LostAnswer where Okta may have acted), WrongHere.
+        Raises OktaRefused, NoUsableResponse (LostResponse where Okta may have acted), LocalError.
         """
         return self._patience.answer_to(
             doing, lambda: self._attempt(doing, method, url, parts()), repeat=repeat
         )
 
-    def _attempt(self, doing: str, method: str, url: str, parts: Mapping[str, Any]) -> Answer:
+    def _attempt(self, doing: str, method: str, url: str, parts: Mapping[str, Any]) -> Response:
         started = time.monotonic()
         outcome = "no answer"
         try:
@@ -230,10 +230,10 @@ class Org:
         except TookTooLong as cause:
             self._session = _Session()  # the old one's connection is busy with the rest
             problem = f"{doing}: the response of {self.host} did not finish in time"
-            raise LostAnswer(problem, hints.CURES[hints.NO_ANSWER], in_time=False) from cause
+            raise LostResponse(problem, hints.CURES[hints.NO_ANSWER], in_time=False) from cause
         except NoThread as cause:
             problem = f"{doing}: this machine cannot start another thread"
-            raise WrongHere(problem, "end other processes, or raise `ulimit -u`") from cause
+            raise LocalError(problem, "end other processes, or raise `ulimit -u`") from cause
         except unreachable.FAILURES as cause:
             raise unreachable.explained(doing, self.host, cause, _secrets_in(parts)) from cause
         else:
@@ -247,7 +247,7 @@ class Org:
                 self._note(f"{method} {url} {took:.0f} ms {outcome}")
         return answer
 
-    def _exchange(self, doing: str, method: str, url: str, parts: Mapping[str, Any]) -> Answer:
+    def _exchange(self, doing: str, method: str, url: str, parts: Mapping[str, Any]) -> Response:
         with self._session.request(
             method,
             url,
@@ -262,9 +262,9 @@ class Org:
                 content += chunk
                 if len(content) > LARGEST_ANSWER:
                     problem = f"{doing}: the response of {self.host} is over {LARGEST_ANSWER} bytes"
-                    raise NoUsableAnswer(problem, hints.CURES[hints.OTHER_ANSWER])
+                    raise NoUsableResponse(problem, hints.CURES[hints.OTHER_ANSWER])
         headers, hide = response.headers, _secrets_in(parts)
-        return Answer(url, response.status_code, headers, bytes(content), hide)
+        return Response(url, response.status_code, headers, bytes(content), hide)
 
     def _going_out(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         # Called by requests with each request in its final form. Without an `auth` of ours, it

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pkj.sandbox.exchange import Answer, Refusal, json_object, management_refusal
+from pkj.sandbox.exchange import Refusal, Response, json_object, management_refusal
 from pkj.sandbox.jose import Key, accepted_key, accepted_set, check_together, key_refusal
 from pkj.sandbox.state import (
     PRIVATE_KEY_JWT,
@@ -24,22 +24,22 @@ from pkj.sandbox.state import (
 SHOWN_METADATA = ("client_uri", "logo_uri", "redirect_uris", "response_types", "grant_types")
 
 
-def read(org: OrgState, call: Call) -> Answer:
-    return Answer(200, _app_body(org, org.app(call)))
+def read(org: OrgState, call: Call) -> Response:
+    return Response(200, _app_body(org, org.app(call)))
 
 
-def deactivate(org: OrgState, call: Call) -> Answer:
+def deactivate(org: OrgState, call: Call) -> Response:
     """POST: 200 with an empty object; the app gets no tokens, and those it has stop working."""
     answer = _set_status(org, call, "INACTIVE")
     org.app(call).undeletable = org.deactivation_lag
     return answer
 
 
-def activate(org: OrgState, call: Call) -> Answer:
+def activate(org: OrgState, call: Call) -> Response:
     return _set_status(org, call, "ACTIVE")
 
 
-def delete(org: OrgState, call: Call) -> Answer:
+def delete(org: OrgState, call: Call) -> Response:
     """DELETE: 204; 403 E0000056 while the app is active, as recorded, and a little longer
     where the org lags (terraform-provider-okta waits 20 to 30 seconds, services/idaas/app.go)."""
     client = org.app(call)
@@ -49,7 +49,7 @@ def delete(org: OrgState, call: Call) -> Answer:
         reason = "The application must be deactivated before deletion."
         raise management_refusal(403, "E0000056", "Delete application forbidden.", reason)
     del org.clients[client.id]
-    return Answer(204)
+    return Response(204)
 
 
 def _app_body(org: OrgState, client: Client) -> dict[str, Any]:
@@ -101,12 +101,12 @@ def _links(org: OrgState, client: Client) -> dict[str, object]:
     }
 
 
-def _set_status(org: OrgState, call: Call, status: str) -> Answer:
+def _set_status(org: OrgState, call: Call, status: str) -> Response:
     client = org.app(call)
     may_change(call, client)
     client.status = status
     client.updated = org.now()
-    return Answer(200, {})
+    return Response(200, {})
 
 
 # PUT `/api/v1/apps/{id}` replaces the whole app: what the body lacks is lost.
@@ -132,7 +132,7 @@ AUTH_METHODS = (
 )
 
 
-def replace(org: OrgState, call: Call) -> Answer:
+def replace(org: OrgState, call: Call) -> Response:
     """PUT: 200 with the app as it is now. Status and the server's own fields are ignored."""
     client = org.app(call)
     may_change(call, client)
@@ -147,7 +147,7 @@ def replace(org: OrgState, call: Call) -> Answer:
     client.dpop_bound = settings.get("dpop_bound_access_tokens") is True
     client.sections = _sections(body)
     client.updated = org.now()
-    return Answer(200, _app_body(org, client))
+    return Response(200, _app_body(org, client))
 
 
 def _invalid(name: str, reason: str = "The field cannot be left blank") -> Refusal:
@@ -225,12 +225,12 @@ def _sections(body: Json) -> Sections:
 # `/api/v1/apps/{id}/credentials/jwks`: the signing keys of an app, one at a time.
 
 
-def list_keys(org: OrgState, call: Call) -> Answer:
+def list_keys(org: OrgState, call: Call) -> Response:
     """GET: a plain array (one example of Okta's wraps it)."""
-    return Answer(200, org.app(call).keys)
+    return Response(200, org.app(call).keys)
 
 
-def add_key(org: OrgState, call: Call) -> Answer:
+def add_key(org: OrgState, call: Call) -> Response:
     """POST: 201 with the key and the `pks…` id that Okta gives it."""
     client = org.app(call)
     may_change_keys(call, client)
@@ -239,16 +239,16 @@ def add_key(org: OrgState, call: Call) -> Answer:
     key = accepted_key(json_object(call.request), lenient=org.lenient_jwk)
     check_together([*client.keys, key])
     client.keys.append(key)
-    return Answer(201, key)
+    return Response(201, key)
 
 
-def activate_key(org: OrgState, call: Call) -> Answer:
+def activate_key(org: OrgState, call: Call) -> Response:
     _, key = _key_to_change(org, call)
     key["status"] = "ACTIVE"
-    return Answer(200, key)
+    return Response(200, key)
 
 
-def deactivate_key(org: OrgState, call: Call) -> Answer:
+def deactivate_key(org: OrgState, call: Call) -> Response:
     """POST: 200; the only active key of an app that signs assertions has to stay active.
 
     A key for encryption does not stand in for it.
@@ -260,16 +260,16 @@ def deactivate_key(org: OrgState, call: Call) -> Answer:
     if signing == [key] and method == PRIVATE_KEY_JWT:
         raise key_refusal("The only active key of the app can't be deactivated.")
     key["status"] = "INACTIVE"
-    return Answer(200, key)
+    return Response(200, key)
 
 
-def delete_key(org: OrgState, call: Call) -> Answer:
+def delete_key(org: OrgState, call: Call) -> Response:
     """DELETE: 204, of an INACTIVE key only."""
     client, key = _key_to_change(org, call)
     if key["status"] == "ACTIVE":
         raise key_refusal("An active key can't be deleted.")
     client.keys.remove(key)
-    return Answer(204)
+    return Response(204)
 
 
 def _key_to_change(org: OrgState, call: Call) -> tuple[Client, Key]:
@@ -291,13 +291,13 @@ def is_okta_scope(scope: object) -> bool:
     return re.fullmatch(r"okta(\.[A-Za-z0-9]+){2,}", scope) is not None
 
 
-def list_grants(org: OrgState, call: Call) -> Answer:
+def list_grants(org: OrgState, call: Call) -> Response:
     """GET: a plain array; its items have no `_embedded`."""
     grants = org.app(call).grants.values()
-    return Answer(200, [{k: v for k, v in g.items() if k != "_embedded"} for g in grants])
+    return Response(200, [{k: v for k, v in g.items() if k != "_embedded"} for g in grants])
 
 
-def grant(org: OrgState, call: Call) -> Answer:
+def grant(org: OrgState, call: Call) -> Response:
     """POST: 200, as in every recording (201 in the specification); one scope a call."""
     client = org.app(call)
     only_super(call)
@@ -312,10 +312,10 @@ def grant(org: OrgState, call: Call) -> Answer:
     if scope in client.grants:
         status, summary = org.duplicate_grant_status, "Api validation failed: scopeId"
         if status < 300:
-            return Answer(status, client.grants[scope])
+            return Response(status, client.grants[scope])
         raise management_refusal(status, "E0000001", summary, "The scope is already granted.")
     client.grants[scope] = _consent(org, client, scope)
-    return Answer(200, client.grants[scope])
+    return Response(200, client.grants[scope])
 
 
 def _consent(org: OrgState, client: Client, scope: str) -> dict[str, object]:

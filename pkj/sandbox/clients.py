@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
-from pkj.sandbox.exchange import Answer, Refusal, json_object, management_refusal, oauth_refusal
+from pkj.sandbox.exchange import Refusal, Response, json_object, management_refusal, oauth_refusal
 from pkj.sandbox.jose import accepted_set
 from pkj.sandbox.state import (
     PRIVATE_KEY_JWT,
@@ -23,7 +23,7 @@ USUAL_PAGE = 20
 LARGEST_PAGE = 200
 
 
-def register(org: OrgState, call: Call) -> Answer:
+def register(org: OrgState, call: Call) -> Response:
     """POST: 201 with the new app."""
     sent = json_object(call.request)
     metadata = _accepted_metadata(sent)
@@ -35,22 +35,22 @@ def register(org: OrgState, call: Call) -> Answer:
         raise management_refusal(400, "E0000001", summary, reason)
     client = org.add(metadata, keys)
     client.unlisted = org.list_lag
-    return Answer(201, _client_body(client))
+    return Response(201, _client_body(client))
 
 
-def read(org: OrgState, call: Call) -> Answer:
-    return Answer(200, _client_body(org.client(call)))
+def read(org: OrgState, call: Call) -> Response:
+    return Response(200, _client_body(org.client(call)))
 
 
-def delete(org: OrgState, call: Call) -> Answer:
+def delete(org: OrgState, call: Call) -> Response:
     """DELETE: 204, active or not (unlike the same app at `/api/v1/apps`)."""
     client = org.client(call)
     may_change(call, client)
     del org.clients[client.id]
-    return Answer(204)
+    return Response(204)
 
 
-def list_page(org: OrgState, call: Call) -> Answer:
+def list_page(org: OrgState, call: Call) -> Response:
     """GET: a page in order of creation, with `Link` to itself and to the next one."""
     query = call.request.query
     limit, after = _limit(query.get("limit")), _serial(query.get("after"))
@@ -70,7 +70,7 @@ def list_page(org: OrgState, call: Call) -> Answer:
     if len(matches) > size:
         links.append(_link(org, query | {"after": _cursor(page[-1].serial)}, "next"))
     body = [_client_body(client, with_keys=org.list_shows_keys) for client in page]
-    return Answer(200, body, {"link": ", ".join(links)})
+    return Response(200, body, {"link": ", ".join(links)})
 
 
 def _client_body(client: Client, *, with_keys: bool = True) -> dict[str, Any]:
@@ -208,11 +208,11 @@ ROLES = {
 }
 
 
-def list_roles(org: OrgState, call: Call) -> Answer:
-    return Answer(200, list(org.client(call).roles.values()))
+def list_roles(org: OrgState, call: Call) -> Response:
+    return Response(200, list(org.client(call).roles.values()))
 
 
-def assign_role(org: OrgState, call: Call) -> Answer:
+def assign_role(org: OrgState, call: Call) -> Response:
     """POST: 201, as in every recording; 409 E0000090 when the app has the role."""
     client = org.client(call)
     only_super(call)
@@ -226,7 +226,7 @@ def assign_role(org: OrgState, call: Call) -> Answer:
         summary = "Duplicate role exception: The role specified is already assigned to the client."
         raise management_refusal(409, "E0000090", summary)
     client.roles[kind] = _assigned_role(org, client.id, kind)
-    return Answer(201, client.roles[kind])
+    return Response(201, client.roles[kind])
 
 
 def _assigned_role(org: OrgState, client_id: str, kind: str) -> dict[str, object]:

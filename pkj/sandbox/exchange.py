@@ -27,7 +27,7 @@ class Request:
 
 
 @dataclass
-class Answer:
+class Response:
     """An HTTP response. A `body` of None is sent as no body at all, bytes as they are."""
 
     status: int
@@ -43,7 +43,7 @@ class Answer:
 class Refusal(Exception):
     """An error response; raised by a rule, sent by the org as its answer."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Response) -> None:
         super().__init__(answer.status)
         self.answer = answer
 
@@ -59,7 +59,7 @@ def management_refusal(
         "errorId": "oaePretendErrorIdentifier",
         "errorCauses": [{"errorSummary": cause} for cause in causes],
     }
-    return Refusal(Answer(status, body, headers or {}))
+    return Refusal(Response(status, body, headers or {}))
 
 
 def oauth_refusal(
@@ -67,7 +67,7 @@ def oauth_refusal(
 ) -> Refusal:
     """The shape of RFC 6749 section 5.2: error and error_description."""
     return Refusal(
-        Answer(status, {"error": error, "error_description": description}, headers or {})
+        Response(status, {"error": error, "error_description": description}, headers or {})
     )
 
 

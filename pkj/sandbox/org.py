@@ -30,7 +30,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from pkj.sandbox import apps, clients, tokens
-from pkj.sandbox.exchange import Answer, Refusal, Request, management_refusal, oauth_refusal
+from pkj.sandbox.exchange import Refusal, Request, Response, management_refusal, oauth_refusal
 from pkj.sandbox.jose import ALGORITHMS, shown_key
 from pkj.sandbox.state import (
     Call,
@@ -51,21 +51,21 @@ ENOUGH_SCOPES = {NEEDED_SCOPE, "okta.users.manage"}
 Claims = dict[str, object]
 
 
-def list_users(org: OrgState, call: Call) -> Answer:
+def list_users(org: OrgState, call: Call) -> Response:
     """200 with the users: for an API token, or an access token with the scope and a role."""
     _check_caller(org, call)
     limit = call.request.query.get("limit", "")
     users = org.users[: int(limit)] if re.fullmatch("[0-9]{1,3}", limit) else org.users
-    return Answer(200, users, {"link": f'<{org.url}{call.request.target}>; rel="self"'})
+    return Response(200, users, {"link": f'<{org.url}{call.request.target}>; rel="self"'})
 
 
-def read_user(org: OrgState, call: Call) -> Answer:
+def read_user(org: OrgState, call: Call) -> Response:
     """200 with the user of this id or login; 404 E0000007 if there is none."""
     _check_caller(org, call)
     wanted = unquote(call.ids[0])
     for user in org.users:
         if wanted in (user["id"], user["profile"]["login"]):
-            return Answer(200, user)
+            return Response(200, user)
     raise not_found(wanted, "User")
 
 
@@ -142,10 +142,10 @@ def _challenge(org: OrgState, scheme: str, error: str, description: str) -> dict
 
 # Which rule answers which method and path.
 
-Rule = Callable[[OrgState, Call], Answer]
+Rule = Callable[[OrgState, Call], Response]
 
 
-def organization(org: OrgState, _: Call) -> Answer:
+def organization(org: OrgState, _: Call) -> Response:
     """`/.well-known/okta-organization`, as recorded; pipeline idx is Identity Engine."""
     settings = {"analyticsCollectionEnabled": False, "bugReportingEnabled": True, "omEnabled": True}
     links = {"organization": {"href": org.issuer}}
@@ -158,7 +158,7 @@ def organization(org: OrgState, _: Call) -> Answer:
         "pipeline": "idx",
         "settings": settings,
     }
-    return Answer(200, body)
+    return Response(200, body)
 
 
 # These check the caller themselves, or are open to everyone.
@@ -184,7 +184,7 @@ FOR_ADMINS: dict[str, dict[str, Rule]] = {
 }
 
 
-def _routed(org: OrgState, request: Request) -> Answer:
+def _routed(org: OrgState, request: Request) -> Response:
     """Return the answer of the rule for this request. Raises Refusal."""
     for table, for_admins in ((OPEN, False), (FOR_ADMINS, True)):
         for path, rules in table.items():
@@ -214,7 +214,7 @@ class Org(OrgState):
     _window_end = 0
     _remaining = RATE_LIMIT
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Response:
         """Answer one request; safe to call from many threads. Never raises."""
         with self.lock:
             try:

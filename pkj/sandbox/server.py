@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from pkj.sandbox.certificate import Certificate, make_certificate
-from pkj.sandbox.exchange import Answer, Request
+from pkj.sandbox.exchange import Request, Response
 from pkj.sandbox.org import Org
 
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT")
@@ -27,7 +27,7 @@ LARGEST_BODY = 1 << 20
 LARGEST_SKIPPED = 16 << 20
 SECONDS_TO_STOP = 0.1
 
-TakeTurn = Callable[[ssl.SSLSocket, int, Request, Answer | None], bool]
+TakeTurn = Callable[[ssl.SSLSocket, int, Request, Response | None], bool]
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Turn:
     connection: ssl.SSLSocket
     keep: bool = True
 
-    def work(self) -> Answer:
+    def work(self) -> Response:
         """Let the org do the work; return its answer without sending it."""
         return self.org.answer(self.seen.request)
 
@@ -60,16 +60,16 @@ class Turn:
         """Let the org do the work and send its answer."""
         self.send(self.work())
 
-    def send(self, answer: Answer) -> None:
+    def send(self, answer: Response) -> None:
         """Send the whole answer in one write: two would wait for each other (Nagle)."""
         self.begin(answer, self.head(answer) + _body(answer))
 
-    def begin(self, answer: Answer, first: bytes) -> None:
+    def begin(self, answer: Response, first: bytes) -> None:
         """Record the answer as given, and send its first bytes."""
         self.seen.answer_status = answer.status
         self.connection.sendall(first)
 
-    def head(self, answer: Answer) -> bytes:
+    def head(self, answer: Response) -> bytes:
         """Return status line and headers; the answer's own override the usual ones."""
         headers = {"date": self.date()} | _framing(answer)
         headers |= {name.lower(): value for name, value in answer.headers.items()}
@@ -82,11 +82,11 @@ class Turn:
         return formatdate(self.org.clock() + skew, usegmt=True)
 
 
-def _body(answer: Answer) -> bytes:
+def _body(answer: Response) -> bytes:
     return b"" if answer.status == HTTPStatus.NO_CONTENT else answer.encoded()
 
 
-def _framing(answer: Answer) -> dict[str, str]:
+def _framing(answer: Response) -> dict[str, str]:
     """RFC 9110 section 8.6: no Content-Length in a 204."""
     if answer.status == HTTPStatus.NO_CONTENT:
         return {}
@@ -196,7 +196,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
         keep = self.server.take_turn(self.connection, self.number, request, refusal)
         self.close_connection = self.close_connection or not keep
 
-    def _body(self) -> tuple[bytes, Answer | None]:
+    def _body(self) -> tuple[bytes, Response | None]:
         """Return the body, and the answer to send if it cannot be read."""
         closing = {"connection": "close"}
         length = self.headers.get("content-length", "0")
@@ -204,13 +204,13 @@ class Connection(http.server.BaseHTTPRequestHandler):
             try:
                 return self._chunked(), None
             except ValueError:
-                return b"", Answer(400, None, closing)
+                return b"", Response(400, None, closing)
         if not (length.isascii() and length.isdecimal()):
-            return b"", Answer(400, None, closing)
+            return b"", Response(400, None, closing)
         if int(length) > LARGEST_BODY:
             # Closing with something unread sends a reset, which would overtake the answer.
             self._read(min(int(length), LARGEST_SKIPPED))
-            return b"", Answer(413, None, closing)
+            return b"", Response(413, None, closing)
         return self._read(int(length)), None
 
     def _chunked(self) -> bytes:
@@ -295,7 +295,7 @@ class Sandbox:
         return self._server.handshakes
 
     def _take_turn(
-        self, connection: ssl.SSLSocket, number: int, request: Request, refusal: Answer | None
+        self, connection: ssl.SSLSocket, number: int, request: Request, refusal: Response | None
     ) -> bool:
         seen = Seen(request, None, number)
         self.seen.append(seen)

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import jwt
 
 from pkj.sandbox.apps import is_okta_scope
-from pkj.sandbox.exchange import Answer, Refusal, Request, form, management_refusal, oauth_refusal
+from pkj.sandbox.exchange import Refusal, Request, Response, form, management_refusal, oauth_refusal
 from pkj.sandbox.jose import (
     MATERIAL,
     Jws,
@@ -33,7 +33,7 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 OPENID_SCOPES = ("openid", "profile", "email", "offline_access")
 
 
-def issue(org: OrgState, call: Call) -> Answer:
+def issue(org: OrgState, call: Call) -> Response:
     """200 with a token for those of the requested scopes that the app was granted."""
     fields = _fields(org, call.request)
     url = org.url + PATH
@@ -50,7 +50,7 @@ def issue(org: OrgState, call: Call) -> Answer:
         "access_token": _mint(org, client, scopes, jkt),
         "scope": " ".join(scopes),
     }
-    return Answer(200, body, {"dpop-nonce": org.nonces[-1]} if jkt else {})
+    return Response(200, body, {"dpop-nonce": org.nonces[-1]} if jkt else {})
 
 
 def _fields(org: OrgState, request: Request) -> dict[str, str]:

@@ -30,7 +30,7 @@ def sign(
     The key may be loaded without cryptography's check, which takes some 30 ms: the fresh
     signature is verified with the public half before it leaves, so a damaged key sends
     nothing, neither a useless signature nor one that gives away a factor of the modulus.
-    Raises WrongHere for such a key.
+    Raises LocalError for such a key.
     """
     issued = int(time.time() if now is None else now)
     claims = {

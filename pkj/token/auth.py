@@ -12,9 +12,9 @@ from typing import Any
 import requests
 from requests.auth import AuthBase
 
-from pkj import key_settings, settings
+from pkj import keys, settings
 from pkj.env import Env
-from pkj.errors import NoUsableAnswer, PkjError, WrongHere
+from pkj.errors import LocalError, NoUsableResponse, PkjError
 from pkj.masking import masked, shortened, visible
 from pkj.okta.org import FOR_A_TOKEN, Org
 from pkj.token.request import Client, Token, TokenRequest
@@ -41,7 +41,7 @@ class OktaAuth(AuthBase):
 
     `env_file` holds OKTA_URL, CLIENT_ID, PRIVATE_KEY and SCOPES (optional: KEY_ID, DPOP), as
     for get_access_token.py; the environment wins over it, and the file may be missing if the
-    environment has everything. Settings are read once and checked at once: WrongHere is
+    environment has everything. Settings are read once and checked at once: LocalError is
     raised here. `timeout` is in seconds and for token requests only, which take their proxy
     and CA certificates from HTTPS_PROXY and REQUESTS_CA_BUNDLE, not from the session.
 
@@ -52,7 +52,7 @@ class OktaAuth(AuthBase):
     (`HTTPAdapter(max_retries=...)`) would repeat a proof: send the request again instead.
 
     A request may raise, besides the exceptions of requests: OktaRefused if Okta refuses the
-    token, NoUsableAnswer if no token could be obtained (try again later), WrongHere if the
+    token, NoUsableResponse if no token could be obtained (try again later), LocalError if the
     request, or a redirect, goes to another origin than OKTA_URL's, or if its body is a
     stream that cannot be sent a second time. All are in `pkj.errors` and have a `hint`.
     Nothing is printed; what the scripts print to stderr is logged with level INFO.
@@ -63,7 +63,7 @@ class OktaAuth(AuthBase):
         have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
         self._scopes, self._dpop = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
         client_id = settings.client_id(have["CLIENT_ID"])
-        self._client = Client(client_id, *key_settings.signing_key(env))
+        self._client = Client(client_id, *keys.signing_key(env))
         self._url = settings.okta_url(have["OKTA_URL"])
         self._timeout = timeout
         self._lock = threading.Lock()
@@ -86,7 +86,7 @@ class OktaAuth(AuthBase):
         request.headers.update(self._current_token().headers(target.method or "", url))
 
     def _checked(self, url: str) -> str:
-        """Return the URL as Okta sees it. Raises WrongHere unless it is the org's.
+        """Return the URL as Okta sees it. Raises LocalError unless it is the org's.
 
         The comparison is of text, so that no parser can find another host in the URL.
         """
@@ -94,7 +94,7 @@ class OktaAuth(AuthBase):
         if url.startswith(self._url) and rest[:1] in ("", "/", "?", "#"):
             return self._url + rest
         other = shortened(visible(masked(re.findall("^[^/?#]*/*[^/?#]*", url)[0])), 100)
-        raise WrongHere(
+        raise LocalError(
             f"the token for {self._url} is not sent to {other}",
             f"Use OktaAuth for URLs that begin with {self._url}/ only.",
         )
@@ -157,7 +157,7 @@ class OktaAuth(AuthBase):
             try:
                 requests.utils.rewind_body(request)
             except requests.exceptions.UnrewindableBodyError as cause:
-                raise WrongHere(
+                raise LocalError(
                     "the API asked for a DPoP nonce, and the body cannot be sent a second time",
                     "Make the request again: the nonce is known now. Or pass the body as bytes.",
                 ) from cause
@@ -171,7 +171,7 @@ class OktaAuth(AuthBase):
     def _prepare_redirect(
         self, request: requests.PreparedRequest, response: requests.Response
     ) -> None:
-        """Sign `request` for the place that the response redirects to, or raise WrongHere.
+        """Sign `request` for the place that the response redirects to, or raise LocalError.
 
         requests copies the headers of the first request into the next one, and asks no auth
         object again. So they are changed here; the response gets a copy with those sent.
@@ -183,7 +183,7 @@ class OktaAuth(AuthBase):
                 following = next(chain, None)
             except ValueError as cause:  # of urllib.parse, and InvalidURL of requests
                 problem = f"{self._url} redirects the request to an invalid URL"
-                raise NoUsableAnswer(problem, "Check the URL of the request.") from cause
+                raise NoUsableResponse(problem, "Check the URL of the request.") from cause
         if following is not None:
             response.request = response.request.copy()
             self._sign(request, following)

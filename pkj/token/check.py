@@ -7,48 +7,48 @@ from urllib.parse import urlsplit
 
 from pkj import masking, settings
 from pkj.console import Console
-from pkj.errors import NoUsableAnswer, OktaRefused, WrongHere, WrongUsage
+from pkj.errors import LocalError, NoUsableResponse, OktaRefused, UsageError
 from pkj.okta import hints
 from pkj.okta import org as okta
-from pkj.okta.answers import Answer
 from pkj.okta.org import Org
+from pkj.okta.responses import Response
 from pkj.token.request import Token
 
 
 def check_usage(form: str | None, target: list[str] | None, path: str | None) -> None:
-    """Raises WrongUsage where `-o`, `--for` and `--check` do not go together."""
+    """Raises UsageError where `-o`, `--for` and `--check` do not go together."""
     if target and form != "header":
-        raise WrongUsage("--for requires -o header")
+        raise UsageError("--for requires -o header")
     if path is not None and form:
-        raise WrongUsage("--check cannot be combined with -o")
+        raise UsageError("--check cannot be combined with -o")
     if path is not None and not re.fullmatch(r"/(?!/)[!-\"$-\[\]-~]*", path):
-        raise WrongUsage("--check takes a path of the org, like /api/v1/users")
+        raise UsageError("--check takes a path of the org, like /api/v1/users")
     if target and not re.fullmatch(r"[A-Za-z]+", target[0]):
-        raise WrongUsage(f"--for takes a method like GET, not {target[0]!r}")
+        raise UsageError(f"--for takes a method like GET, not {target[0]!r}")
 
 
 def check_url(url: str, org: str) -> None:
-    """Raises WrongUsage for a URL that is not of the org at the URL `org`: the token is for
+    """Raises UsageError for a URL that is not of the org at the URL `org`: the token is for
     nobody else. Also for one that would go out in another form than the proof is made for."""
     try:
         parts = urlsplit(url)
         same = settings.okta_url(f"{parts.scheme}://{parts.netloc}") == org
         # OKTA_URL goes without the dot, and a proof would name another address than Okta's.
         same = same and not (parts.hostname or "").endswith(".")
-    except (ValueError, WrongHere):
+    except (ValueError, LocalError):
         same = False
     if not same or not re.fullmatch(r"[!-\[\]-~]+", url):
-        raise WrongUsage(f"--for takes a URL that begins with {org}/")
+        raise UsageError(f"--for takes a URL that begins with {org}/")
     sent = okta.as_sent(url.partition("#")[0])
     if sent not in (url.partition("#")[0], f"{url}/"):
-        raise WrongUsage("a request for that URL goes out in another form", f"write {sent}")
+        raise UsageError("a request for that URL goes out in another form", f"write {sent}")
 
 
 def refuse_bound(form: str, target: list[str] | None) -> None:
-    """Raises WrongHere for a form in which nobody could use a DPoP-bound token."""
+    """Raises LocalError for a form in which nobody could use a DPoP-bound token."""
     if form == "token" or (form == "header" and not target):
         problem = "the token is bound to a key (DPoP): without a proof it is useless"
-        raise WrongHere(problem, "ask for a request's own headers: -o header --for METHOD URL")
+        raise LocalError(problem, "ask for a request's own headers: -o header --for METHOD URL")
 
 
 NONCE_WANTED = "use_dpop_nonce"
@@ -61,11 +61,11 @@ OTHER_PLACE = "Okta does not take the token at this address: check OKTA_URL and 
 def call(org: Org, token: Token, path: str, out: Console) -> None:
     """GET `path` with the token, and say what came back: the status, never what is in it.
 
-    Raises OktaRefused with what to do, NoUsableAnswer.
+    Raises OktaRefused with what to do, NoUsableResponse.
     """
     try:
         answer = _get(org, token, path)
-    except (OktaRefused, NoUsableAnswer) as error:
+    except (OktaRefused, NoUsableResponse) as error:
         out.say(f"GET {path} {error.status or 'no answer'}")
         if isinstance(error, OktaRefused):
             error.hint = _cure(error, token)
@@ -75,7 +75,7 @@ def call(org: Org, token: Token, path: str, out: Console) -> None:
     out.say(f"GET {path} {answer.status}")
 
 
-def _get(org: Org, token: Token, path: str) -> Answer:
+def _get(org: Org, token: Token, path: str) -> Response:
     def parts() -> Mapping[str, Any]:
         return {"headers": token.headers("GET", org.url + path)}
 

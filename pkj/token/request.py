@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pkj.errors import NoUsableAnswer, OktaRefused
-from pkj.okta import answers
-from pkj.okta.answers import Answer, body_of, text_in
+from pkj.errors import NoUsableResponse, OktaRefused
+from pkj.okta import responses
 from pkj.okta.hints import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
+from pkj.okta.responses import Response, body_of, text_in
 from pkj.token import assertion
 from pkj.token.proof import Prover
 
@@ -146,7 +146,7 @@ class TokenRequest:
     def send(self) -> Token:
         """A fresh access token. Each kind of refusal is answered with at most one more try.
 
-        Raises OktaRefused, NoUsableAnswer.
+        Raises OktaRefused, NoUsableResponse.
         """
         lessons = [self._use_nonce, self._correct_clock, self._begin_proving]
         while True:
@@ -202,14 +202,14 @@ class TokenRequest:
         return True
 
     def _learn_time(self, headers: Mapping[str, str]) -> bool:
-        offset = answers.offset(headers, self._sent)
-        if offset is None or abs(offset - self._clock_offset) <= answers.LEAST:
+        offset = responses.offset(headers, self._sent)
+        if offset is None or abs(offset - self._clock_offset) <= responses.LEAST:
             return False
-        self._note(f"{answers.described(offset)}: signing by Okta's clock in this run")
+        self._note(f"{responses.described(offset)}: signing by Okta's clock in this run")
         self._clock_offset = offset
         return True
 
-    def _token(self, answer: Answer) -> Token:
+    def _token(self, answer: Response) -> Token:
         response = body_of(self._doing, answer, dict)
         text_in(self._doing, response, "access_token")
         text_in(self._doing, {"token_type": "Bearer", **response}, "token_type")
@@ -218,10 +218,10 @@ class TokenRequest:
         token = Token(response, int(time.time()), self._clock_offset, self._prover)
         if not HEADER_TEXT.fullmatch(token.scheme + token.value):
             problem = f"{self._doing}: the token that came back cannot be used in a header"
-            raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
+            raise NoUsableResponse(problem, CURES[OTHER_ANSWER])
         if token.is_bound and self._prover is None:
             problem = f"{self._doing}: the token is bound to a key although no proof was sent"
-            raise NoUsableAnswer(problem, CURES[OTHER_ANSWER])
+            raise NoUsableResponse(problem, CURES[OTHER_ANSWER])
         if self._dpop and not token.is_bound:
             kind = answer.shown(token.scheme, 60)
             problem = f"{self._doing}: Okta gave a {kind} token although DPOP=true"

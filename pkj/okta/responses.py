@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from pkj import masking
-from pkj.errors import LostAnswer, NoUsableAnswer, OktaRefused
+from pkj.errors import LostResponse, NoUsableResponse, OktaRefused
 from pkj.okta import hints
 
 LEAST, MOST = 5.0, 24 * 3600.0
@@ -50,7 +50,7 @@ DEEPEST = 50
 ends in a RecursionError before its reader does (seen with 3.12)."""
 
 
-class Answer:
+class Response:
     """One whole response. `headers` are looked up in any case; `content` is the body; `hide`
     are the secrets of the request, which a response may quote."""
 
@@ -110,9 +110,9 @@ class Refusal(NamedTuple):
     error_id: str = ""
 
 
-def accept(doing: str, answer: Answer) -> Answer:
+def accept(doing: str, answer: Response) -> Response:
     """The answer if it is a 2xx. Raises OktaRefused for a 4xx in one of Okta's shapes,
-    NoUsableAnswer for the rest, a fault at Okta's (see hints.FAULTS) among them.
+    NoUsableResponse for the rest, a fault at Okta's (see hints.FAULTS) among them.
 
     `doing` begins the message: "registering the app".
     """
@@ -125,7 +125,7 @@ def accept(doing: str, answer: Answer) -> Answer:
     raise _unreadable(doing, answer, "expected a response from Okta")
 
 
-def read_refusal(answer: Answer) -> Refusal | None:
+def read_refusal(answer: Response) -> Refusal | None:
     """What an answer refuses with, None if it has neither of Okta's error shapes, nor the
     challenge in a header in which an API refuses a token (RFC 6750 section 3).
 
@@ -152,8 +152,8 @@ def _refusal_in(body: object) -> Refusal | None:
     return None
 
 
-def body_of(doing: str, answer: Answer, shape: type[Wanted]) -> Wanted:
-    """The JSON body, which has to be a `shape` (dict or list). Raises NoUsableAnswer, and
+def body_of(doing: str, answer: Response, shape: type[Wanted]) -> Wanted:
+    """The JSON body, which has to be a `shape` (dict or list). Raises NoUsableResponse, and
     OktaRefused where it refuses whatever the status says."""
     wanted = "a JSON list" if shape is list else "a JSON object"
     try:
@@ -168,13 +168,13 @@ def body_of(doing: str, answer: Answer, shape: type[Wanted]) -> Wanted:
 
 
 def text_in(doing: str, body: Mapping[str, Any], name: str) -> str:
-    """The non-empty text `body[name]`. Raises NoUsableAnswer, also for one that no request can
+    """The non-empty text `body[name]`. Raises NoUsableResponse, also for one that no request can
     hold: JSON has escapes for half a character (RFC 8259 section 8.2)."""
     value = body.get(name)
     if isinstance(value, str) and value and not re.search(r"[\ud800-\udfff]", value):
         return value
     problem = f"{doing}: the response has no text named {name}"
-    raise NoUsableAnswer(problem, hints.CURES[hints.OTHER_ANSWER])
+    raise NoUsableResponse(problem, hints.CURES[hints.OTHER_ANSWER])
 
 
 def _finite(text: str) -> float:
@@ -198,7 +198,7 @@ def _text(body: Mapping[str, Any], name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _refused(doing: str, answer: Answer, refusal: Refusal) -> OktaRefused | NoUsableAnswer:
+def _refused(doing: str, answer: Response, refusal: Refusal) -> OktaRefused | NoUsableResponse:
     said = "; ".join([f"{refusal.code}: {refusal.summary}", *refusal.causes])
     message = f"{doing}: Okta answered {answer.status} {answer.shown(said, 600)}"
     if refusal.error_id:
@@ -207,7 +207,7 @@ def _refused(doing: str, answer: Answer, refusal: Refusal) -> OktaRefused | NoUs
     if answer.status == 429:
         hint = f"{_again(answer) or 'run this again in a minute'}: {hint}"
     if refusal.code in hints.FAULTS:
-        return LostAnswer(message, hint, status=answer.status)
+        return LostResponse(message, hint, status=answer.status)
     if answer.status == 429 or answer.status >= 500:
         return _no_answer(answer, message, hint)
     return OktaRefused(
@@ -220,14 +220,14 @@ def _refused(doing: str, answer: Answer, refusal: Refusal) -> OktaRefused | NoUs
     )
 
 
-def _redirected(doing: str, answer: Answer) -> NoUsableAnswer:
+def _redirected(doing: str, answer: Response) -> NoUsableResponse:
     target = re.match(r"https?://(?:[^/?#]*@)?([^/?#]+)", answer.headers.get("Location", ""))
     where = f" to {answer.shown(target[1], 100)}" if target else ""
     message = f"{doing}: {_host(answer)} answered {answer.status}, a redirect{where}"
-    return NoUsableAnswer(message, hints.CURES[hints.REDIRECT], status=answer.status)
+    return NoUsableResponse(message, hints.CURES[hints.REDIRECT], status=answer.status)
 
 
-def _unreadable(doing: str, answer: Answer, expected: str) -> NoUsableAnswer:
+def _unreadable(doing: str, answer: Response, expected: str) -> NoUsableResponse:
     kind = answer.headers.get("Content-Type", "no content type").split(";")[0]
     size = f"{len(answer.content)} bytes" if answer.content else "an empty body"
     message = f"{doing}: {expected}, but {_host(answer)} answered {answer.status} with {size}"
@@ -235,18 +235,18 @@ def _unreadable(doing: str, answer: Answer, expected: str) -> NoUsableAnswer:
     return _no_answer(answer, f"{message} ({answer.shown(kind, 60)})", hint)
 
 
-def _again(answer: Answer) -> str:
+def _again(answer: Response) -> str:
     """When to ask again, if it is a 429 that says so."""
     if answer.status != 429 or answer.limited_for is None:
         return ""
     return f"run this again in {answer.limited_for:.0f} seconds"
 
 
-def _no_answer(answer: Answer, message: str, hint: str) -> NoUsableAnswer:
+def _no_answer(answer: Response, message: str, hint: str) -> NoUsableResponse:
     """A 5xx, and a 429 that names no time, is a lost answer: it may be asked for again."""
     lost = answer.status >= 500 or (answer.status == 429 and not _again(answer))
-    return (LostAnswer if lost else NoUsableAnswer)(message, hint, status=answer.status)
+    return (LostResponse if lost else NoUsableResponse)(message, hint, status=answer.status)
 
 
-def _host(answer: Answer) -> str:
+def _host(answer: Response) -> str:
     return urlsplit(answer.url).netloc
