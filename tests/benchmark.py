@@ -1,17 +1,16 @@
-"""`python -m tests.benchmark`: how long each step takes, beside the least it could take.
+"""`python -m tests.benchmark`: how long each script takes, beside the least it could take.
 
-Each step is timed as a whole process, next to its floor: a process that imports the same
-libraries to the same depth, sends the same requests over one TLS connection, and does
-nothing else: it reads no `.env`, checks no key, signs nothing. What it sends is what the
-step has just sent, byte for byte, so the sandbox has the same work with both. Step 1's floor
-makes a key; how long that takes is luck, which only many rounds even out.
+Each script is timed as a whole process, next to its floor: a process that imports the same
+libraries to the same depth, sends the same requests over one TLS connection, byte for byte,
+and does nothing else: it reads no `.env`, checks no key, signs nothing. The floor of
+generate_keys.py makes a key; how long that takes is luck, which only many rounds even out.
 
-The sandbox has a process of its own, counts requests and connections there, and is asked
-for them through a pipe between the runs. As a thread in here it would wait for this
-interpreter whenever another of twenty processes is started or read from.
+The mock org has a process of its own, and counts requests and connections there. As a thread
+in here it would wait for this interpreter whenever another of twenty processes is started.
 """
 
 import argparse
+import base64
 import datetime
 import importlib.metadata
 import json
@@ -27,6 +26,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from pkj.sandbox.org import Org
+from pkj.sandbox.server import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP_1, STEP_2, STEP_3 = "generate_keys.py", "create_okta_service_app.py", "get_access_token.py"
@@ -54,7 +57,7 @@ with open(sys.argv[1]) as file, requests.Session() as session:
         session.request(method, url, headers=headers, data=body, timeout=30)
 """
 END = "\ngc.freeze()"
-"""The collector is off in the steps: with it, a plain process would be slower than they are."""
+"""The collector is off in the scripts: with it, a plain process would be slower than they are."""
 
 FLOORS = {
     STEP_1: f"{KEYS}rsa.generate_private_key(65537, 2048){END}",
@@ -62,13 +65,10 @@ FLOORS = {
     STEP_3: f"{KEYS}import jwt{SEND}{END}",
 }
 
-Sent = list[tuple[str, str, dict[str, str], str]]
-"""Requests: method, URL, headers, body."""
-
 
 @dataclass
 class Row:
-    """`at_once` processes of a step; `apps` are in the org already, `filler` bytes in `.env`."""
+    """`at_once` processes of a script; `apps` are in the org already, `filler` bytes in `.env`."""
 
     name: str
     script: str
@@ -76,15 +76,13 @@ class Row:
     apps: int = 0
     filler: int = 0
     at_once: int = 1
-    step: list[float] = field(default_factory=list)
-    floor: list[float] = field(default_factory=list)
-    requests: int = 0
-    connections: int = 0
+    seconds: list[tuple[float, float]] = field(default_factory=list)
+    counts: tuple[int, int] = (0, 0)
 
     def cells(self) -> list[str]:
-        step, floor = statistics.median(self.step), statistics.median(self.floor)
-        times = [f"{step * 1000:.0f}", f"{floor * 1000:.0f}", f"{step / floor:.2f}"]
-        return [self.name, *times, str(self.requests), str(self.connections)]
+        script, floor = map(statistics.median, zip(*self.seconds, strict=True))
+        times = f"{script * 1000:.0f}", f"{floor * 1000:.0f}", f"{script / floor:.2f}"
+        return [self.name, *times, *map(str, self.counts)]
 
 
 ROWS = (
@@ -101,63 +99,51 @@ HEAD = ["", "milliseconds", "floor", "ratio", "requests", "connections"]
 
 
 class Bench:
-    """A row's own sandbox, and a folder with its `.env`, which is the same before each run."""
+    """A row's own mock org, and a folder with its `.env`, which is the same before each run."""
 
-    def __init__(self, row: Row, folder: Path, sandbox: subprocess.Popen[str]) -> None:
-        assert sandbox.stdin is not None
-        assert sandbox.stdout is not None
-        self._row, self._folder = row, folder
-        self._to_sandbox, self._from_sandbox = sandbox.stdin, sandbox.stdout
-        url, ca_file, api_key = json.loads(self._from_sandbox.readline())
+    def __init__(self, row: Row, folder: Path, org: Any) -> None:
+        self._row, self._folder, self._org, self._env = row, folder, org, folder / ".env"
+        url, ca_file, api_token = json.loads(org.stdout.readline())
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         self._environ = kept | {"REQUESTS_CA_BUNDLE": ca_file}
-        self._env = folder / ".env"
-        values = {"OKTA_URL": url, "API_KEY": api_key, "SCOPES": FEW} | row.settings
+        values = {"OKTA_URL": url, "API_KEY": api_token, "SCOPES": FEW} | row.settings
         self._env.write_text("".join(f"{name}='{text}'\n" for name, text in values.items()))
         for script in {STEP_1: (), STEP_2: (STEP_1,), STEP_3: (STEP_1, STEP_2)}[row.script]:
-            self._run([self._step(script)])
+            self._run([self._script(script)])
         line = "# a line of somebody else's\nEXAMPLE_{:06}='a value of theirs, of 40 characters'\n"
         lines = range(row.filler // len(line.format(0)))
         self._start = self._env.read_text() + "".join(map(line.format, lines))
 
     def measure(self) -> tuple[float, float]:
-        """The seconds that the step and its floor take; requests and connections go to the row."""
+        """The seconds that the script and its floor take; the row gets the counts."""
         row, is_step_2 = self._row, self._row.script == STEP_2
         self._env.write_text(self._start)
         self._ask("apps" if is_step_2 else "")
-        step = self._run([self._step(row.script)] * row.at_once)
-        sent, row.connections = self._ask("grants" if is_step_2 else "")
-        row.requests = len(sent)
+        script = self._run([self._script(row.script)] * row.at_once)
+        sent, connections = self._ask("grants" if is_step_2 else "")
+        row.counts = len(sent), connections
         floor = self._run([self._floor(sent[n :: row.at_once], n) for n in range(row.at_once)])
         if len(self._ask("")[0]) != len(sent):
-            sys.exit(f"{row.name}: the floor sent something else than the step")
-        return step, floor
+            sys.exit(f"{row.name}: the floor sent something else than the script")
+        return script, floor
 
-    def _ask(self, forget: str) -> tuple[Sent, int]:
-        print(forget, file=self._to_sandbox, flush=True)
-        sent, connections = json.loads(self._from_sandbox.readline())
-        return sent, connections
+    def _ask(self, forget: str) -> Any:
+        print(forget, file=self._org.stdin, flush=True)
+        return json.loads(self._org.stdout.readline())
 
-    def _step(self, script: str) -> list[str]:
+    def _script(self, script: str) -> list[str]:
         return [str(ROOT / script), "--env-file", str(self._env)]
 
-    def _floor(self, sent: Sent, number: int) -> list[str]:
+    def _floor(self, sent: list[Any], number: int) -> list[str]:
         requests = self._folder / f"{number}.json"
         requests.write_text(json.dumps(sent))
         return ["-c", FLOORS[self._row.script], str(requests)]
 
     def _run(self, commands: list[list[str]]) -> float:
+        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
         began = time.perf_counter()
-        processes = [
-            subprocess.Popen(
-                [sys.executable, *command],
-                env=self._environ,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for command in commands
-        ]
+        lines = ([sys.executable, *command] for command in commands)
+        processes = [subprocess.Popen(line, env=self._environ, **streams) for line in lines]
         errors = [process.communicate()[1] for process in processes]
         took = time.perf_counter() - began
         if any(process.returncode for process in processes):
@@ -167,14 +153,42 @@ class Bench:
 
 @contextmanager
 def bench(row: Row) -> Iterator[Bench]:
-    """The row's sandbox, running; it ends with the block, when nobody asks any more."""
-    command = [sys.executable, "-m", "tests.benchmark_sandbox", str(row.apps)]
-    pipe = subprocess.PIPE
+    """The row's mock org, running; it ends with the block, when nobody asks any more."""
+    command = [sys.executable, "-m", "tests.benchmark", "--org", str(row.apps)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     with (
         tempfile.TemporaryDirectory(prefix="pkj-") as folder,
-        subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True) as sandbox,
+        subprocess.Popen(command, cwd=ROOT, **pipes) as org,
     ):
-        yield Bench(row, Path(folder), sandbox)
+        yield Bench(row, Path(folder), org)
+
+
+def serve(apps: int) -> None:
+    """Be the mock org of a row: say where it is, then answer each line on stdin.
+
+    The answer is what was sent since the last one, and over how many connections. Then it
+    forgets what the line names, so that all can be sent once more: "apps" (those registered
+    meanwhile), "grants" (of those), or nothing but which assertions and proofs were used.
+    """
+    org, before = Org("https://127.0.0.1"), 0
+    for number in range(apps):
+        n = base64.urlsafe_b64encode(b"\xff" + os.urandom(255)).decode().rstrip("=")
+        org.add_client(f"App {number}", [{"kty": "RSA", "e": "AQAB", "n": n, "kid": str(number)}])
+    planted = set(org.clients)
+    with Sandbox(org) as sandbox:
+        print(json.dumps([sandbox.url, sandbox.ca_file, org.api_key]), flush=True)
+        for line in sys.stdin:
+            seen = [s.request for s in sandbox.seen]
+            sent = [(s.method, org.url + s.target, {**s.headers}, s.body.decode()) for s in seen]
+            print(json.dumps([sent, sandbox.connections - before]), flush=True)
+            before = sandbox.connections
+            for used in (sandbox.seen, org.used_assertions, org.used_proofs):
+                used.clear()
+            for client in set(org.clients) - planted:
+                if line.strip() == "apps":
+                    del org.clients[client]
+                elif line.strip() == "grants":
+                    org.clients[client].grants.clear()
 
 
 def where() -> str:
@@ -183,8 +197,8 @@ def where() -> str:
     model = re.search(r"model name\s*: (.+)", models.read_text()) if models.exists() else None
     processor = model[1] if model else platform.processor() or platform.machine()
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
-    python = f"Python {platform.python_version()}"
     today = datetime.datetime.now(datetime.timezone.utc).date()
+    python = f"Python {platform.python_version()}"
     return f"{today}, {os.cpu_count()} cores ({processor}), {python}, {versions}"
 
 
@@ -199,24 +213,31 @@ def table(rows: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def measure(rounds: int, markdown: Path | None) -> None:
+    with ExitStack() as stack:
+        benches = [(row, stack.enter_context(bench(row))) for row in ROWS]
+        for number in range(rounds + 1):
+            for row, ready in benches:
+                seconds = ready.measure()
+                if number:  # the first round is for the caches of the disk and of Python
+                    row.seconds.append(seconds)
+    text = table([HEAD, *(row.cells() for row in ROWS)])
+    text += f"\nMedians of {rounds} rounds; {where()}.\n"
+    print(text, end="")
+    if markdown:
+        markdown.write_text(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark")
     parser.add_argument("--rounds", type=int, default=11, help="of which the medians are (11)")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
+    parser.add_argument("--org", type=int, metavar="APPS", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    with ExitStack() as stack:
-        benches = [(row, stack.enter_context(bench(row))) for row in ROWS]
-        for number in range(options.rounds + 1):
-            for row, ready in benches:
-                step, floor = ready.measure()
-                if number:  # the first round is for the caches of the disk and of Python
-                    row.step.append(step)
-                    row.floor.append(floor)
-    text = table([HEAD, *(row.cells() for row in ROWS)])
-    text += f"\nMedians of {options.rounds} rounds; {where()}.\n"
-    print(text, end="")
-    if options.markdown:
-        options.markdown.write_text(text)
+    if options.org is None:
+        measure(options.rounds, options.markdown)
+    else:
+        serve(options.org)
 
 
 if __name__ == "__main__":

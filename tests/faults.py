@@ -3,8 +3,8 @@
     sandbox.faults.add(Fault("POST /oauth2/v1/token", reset_before(), skip=1))
 
 lets the first token request pass and resets the connection of the second. What an action
-does not mention is as usual: the org does its work, and its answer is sent. Answers that
-something else gives in the org's place come last.
+does not mention is as usual: the org does its work, and its response is sent. Responses that
+something else sends in the org's place come last.
 """
 
 import socket
@@ -12,8 +12,7 @@ import struct
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from pkj.sandbox import server
 from pkj.sandbox.certificate import Certificate
@@ -49,7 +48,6 @@ class Turn(server.Turn):
 
 
 Action = Callable[[Turn], None]
-"""What to do with a turn: the usual, or a misbehaviour."""
 
 
 @dataclass(frozen=True)
@@ -106,14 +104,9 @@ class Sandbox(server.Sandbox):
         self.faults = Faults()
         self._over = threading.Event()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         self._over.set()
-        super().__exit__(kind, error, trace)
+        super().__exit__(*error)
 
     def _misbehave(self, turn: server.Turn) -> None:
         able = Turn(**vars(turn), hanging=self.faults.hanging, over=self._over)
@@ -122,12 +115,12 @@ class Sandbox(server.Sandbox):
 
 
 def patch(change: Callable[[Response], Response]) -> Action:
-    """The org's answer, changed."""
+    """The org's response, changed."""
     return lambda turn: turn.send(change(turn.work()))
 
 
 def patched_date(skew: float) -> Action:
-    """The org's answer with a `Date` that is `skew` seconds off."""
+    """The org's response with a `Date` that is `skew` seconds off."""
 
     def act(turn: Turn) -> None:
         answer = turn.work()
@@ -138,7 +131,7 @@ def patched_date(skew: float) -> Action:
 
 
 def delay(seconds: float) -> Action:
-    """The org's answer, `seconds` late; the work is done before the wait."""
+    """The org's response, `seconds` late; the work is done before the wait."""
 
     def act(turn: Turn) -> None:
         answer = turn.work()
@@ -149,7 +142,7 @@ def delay(seconds: float) -> Action:
 
 
 def drip(seconds_per_byte: float, part: Literal["headers", "body", "all"] = "body") -> Action:
-    """The org's answer byte by byte, or only its status line and headers, or only its body."""
+    """The org's response byte by byte, or only its status line and headers, or only its body."""
 
     def act(turn: Turn) -> None:
         answer = turn.work()
@@ -180,6 +173,18 @@ def chunked_forever(seconds_per_chunk: float) -> Action:
     return act
 
 
+def truncate() -> Action:
+    """The org's response, of which the second half of the body never comes (FIN)."""
+
+    def act(turn: Turn) -> None:
+        answer = turn.work()
+        body = answer.encoded()
+        turn.begin(answer, turn.head(answer) + body[: len(body) // 2])
+        turn.close()
+
+    return act
+
+
 def reset_before() -> Action:
     """The connection is reset (RST) and nothing was done."""
     return Turn.reset
@@ -191,51 +196,35 @@ def close_before() -> Action:
 
 
 def reset_after() -> Action:
-    """The work is done, then the connection is reset (RST) without an answer."""
-
-    def act(turn: Turn) -> None:
-        turn.work()
-        turn.reset()
-
-    return act
+    """The work is done, then the connection is reset (RST) without a response."""
+    return _after_work(Turn.reset)
 
 
 def close_after() -> Action:
-    """The work is done, then the connection is closed (FIN) without an answer."""
-
-    def act(turn: Turn) -> None:
-        turn.work()
-        turn.close()
-
-    return act
+    """The work is done, then the connection is closed (FIN) without a response."""
+    return _after_work(Turn.close)
 
 
 def hang(*, after_work: bool) -> Action:
-    """Never an answer. Sets `Faults.hanging` when it begins."""
+    """Never a response. Sets `Faults.hanging` when it begins."""
 
     def act(turn: Turn) -> None:
-        if after_work:
-            turn.work()
         turn.hanging.set()
         turn.pause(None)
 
-    return act
+    return _after_work(act) if after_work else act
 
 
-def truncate() -> Action:
-    """The org's answer, of which the second half of the body never comes (FIN)."""
-
+def _after_work(end: Action) -> Action:
     def act(turn: Turn) -> None:
-        answer = turn.work()
-        body = answer.encoded()
-        turn.begin(answer, turn.head(answer) + body[: len(body) // 2])
-        turn.close()
+        turn.work()
+        end(turn)
 
     return act
 
 
 def status(code: int, body: object = None, headers: Mapping[str, str] | None = None) -> Action:
-    """This answer. `body` is sent as JSON, bytes as they are, None as an empty body."""
+    """This response. `body` is sent as JSON, bytes as they are, None as an empty body."""
     return lambda turn: turn.send(Response(code, body, dict(headers or {})))
 
 
@@ -245,12 +234,10 @@ def html(code: int = 200) -> Action:
 
 
 def redirect(location: str, code: int = 302) -> Action:
-    """Go somewhere else."""
     return status(code, None, {"location": location})
 
 
 def empty() -> Action:
-    """200 and nothing in it."""
     return status(200)
 
 
@@ -259,25 +246,17 @@ def huge(size: int) -> Action:
 
     def act(turn: Turn) -> None:
         headers = {"content-type": "application/json", "content-length": str(size)}
-        opening, closing = b'{"padding":"', b'"}'
-        answer = Response(200, None, headers)
+        answer, opening, closing = Response(200, None, headers), b'{"padding":"', b'"}'
         turn.begin(answer, turn.head(answer) + opening)
-        left = size - len(opening) - len(closing)
-        while left > 0:
+        for left in range(size - len(opening) - len(closing), 0, -65536):
             turn.connection.sendall(b"x" * min(left, 65536))
-            left -= 65536
         turn.connection.sendall(closing)
 
     return act
 
 
 def rate_limit(
-    limit: int,
-    remaining: int,
-    seconds_to_reset: int,
-    skew: float = 0,
-    *,
-    with_headers: bool = True,
+    limit: int, remaining: int, seconds_to_reset: int, skew: float = 0, *, with_headers: bool = True
 ) -> Action:
     """Okta's 429. `Date` and X-Rate-Limit-Reset are on one clock, `skew` seconds off the org's.
 
@@ -307,18 +286,13 @@ def echo(code: int, dialect: Literal["management", "oauth"]) -> Action:
     """A refusal with the request in its text, headers and body, as careless servers do it."""
 
     def act(turn: Turn) -> None:
-        text = _told(turn.seen.request)
+        request = turn.seen.request
+        headers = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
+        body = request.body.decode("utf-8", "replace")
+        text = f"{request.method} {request.target}\n{headers}\n\n{body}"
         if dialect == "oauth":
-            refusal = oauth_refusal(code, "invalid_request", text)
+            turn.send(oauth_refusal(code, "invalid_request", text).answer)
         else:
-            refusal = management_refusal(code, "E0000003", text, text)
-        turn.send(refusal.answer)
+            turn.send(management_refusal(code, "E0000003", text, text).answer)
 
     return act
-
-
-def _told(request: Request) -> str:
-    headers = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
-    return (
-        f"{request.method} {request.target}\n{headers}\n\n{request.body.decode('utf-8', 'replace')}"
-    )
