@@ -1,307 +1,338 @@
-"""A key and its forms, against the RFC's example, OpenSSL's numbers and a second JOSE library."""
+"""The key: what generate_keys.py writes, what is derived from it, and which `kid` goes with it."""
 
 import base64
-import datetime
-import math
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
-from cryptography.x509.oid import NameOID
-from hypothesis import given, settings
+from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, plant, public_jwk
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from faults import Fault, Sandbox, patch
+from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 from joserfc.jwk import RSAKey
+from scene import Scene
 
 from pkj import keys
-from pkj.errors import LocalError
+from pkj.sandbox.exchange import Response
 
-RFC_7638_MODULUS = (
-    "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc"
-    "_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQ"
-    "R0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bF"
-    "TWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
-)
-RFC_7638_THUMBPRINT = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
-
-# `openssl genrsa -traditional 2048`; the modulus is what `openssl rsa -noout -modulus` says
-# in base64url, the thumbprint `openssl dgst -sha256` over its JWK. It was never used.
-PKCS1 = """\
------BEGIN RSA PRIVATE KEY-----
-MIIEowIBAAKCAQEAyA6v2euuQ7Rt320yrR4du9CNZ3G/7sNkMJcja0oZU9I5MUgS
-9saKq+Kw2kLobjZAP6ZfMksChH7jAPyJxPe5I+BhAme+yFuGhOnApD+PsjLdBTqZ
-kPI4SJgtrd0f+UuUJv4ZwRhEgQ30lPltXRNNsoxjoKUp0QaFCJxb1eWs5iYlG0Xu
-lCCxAQri0rXgHEcru8UYnyuihGrWONfP6bpXbVDhuQzmnn1da3gbYrPNcoibs0j7
-HUTl6m4VoA3MmsBsMELxbVkF3RFpO5bFMCzXCYxqrkNamggEUgoAp+sGxaSHZOzK
-UE/ErR5/J5yCl+FEpu42lLNtKm5aU6yEwWlPYwIDAQABAoIBACk2IVKegtEOr52Z
-lJll/VEN1rtLCvNIC/EYiWLWKl6CjWaSBtoQL0vWUIE9zDy770NNZgnputSJgQDY
-hRbuwxRZahKBRaNne1ARCS6sq1DVuoMTvcPGqgKGWs6YoTgNMjFQIgUNlzsQoWQ4
-96b3TYes9O8IZxNYqPoLn71x6UqljhsXAoBadySlXY1chrAm/wUWpteawSX7lnuc
-ySGS4GkmoRkJSV2wf9XmejX+wSvUuZAiUB8EItmLMATmcf6zbKsOFosXcAyi+bM6
-9umEyHGu4phzlqyrCoptOrbzf9XaJ2AjThDzviqjoZ9VkNCYzNjIGjOdOXrNo+JW
-Yqbz4T0CgYEA/kJGTtq1QqcF75OlrUzm2BzqfYhw7QeOJa6hkDC6vIrAKwWZx4n7
-2IEuS6FTeRUe2J9VS9L5ncEMO2J1lEzOAA7jnwN2haca6ok9sdiPTJN0In3q3h7B
-HbX6gmpO5k9TtScrjjUYC7DDJ6uI9vf4v4pQNDofzX6/xD/MovCKSVUCgYEAyW1l
-HiEbHdEaJ9zAf8iytHWNBeX5vBUFLyWo0HRr2fP2YAfkDZGj9EXhLPlwWXk+AjS7
-AtwxvgSm0SpeF9acCGYTxkArDDoKDr1VXaCRqWYc50t3uWSYEJe49zT8yn129aNj
-nT6/QMu0FvKAZ6jdov6oZpzXeAn6oX5LjM061dcCgYAoxV3a1S1Ns9S61xUxFezK
-aNCdMpzRFW4Q0tDrezTmeOVZwLspCRJOZGCVFhh5iQ56NAqMbxdB2avpdd9e2XYL
-Algzrm15/xLM2xb+hrhr0hVEVqar2YikCANUmFFwkvXcTZypYBAsB7sziEkdOSQ1
-KquzxEJHRHThtk1NL38tRQKBgANDmI3ib3QOPWRD+YKYl/zAouZjkaZwmMLo01F9
-cXn4sBdiSVnG8Gc28q0t5ZotksmqXRVwyAWSQbnF+/xa5/Bi5xMhWxE5p4wRmV6J
-CZM7KmC9IlWIwcYTD1ZCL46AdfsJCMY1jBfatTJh/56uZ9kKU2RGSl+RmdQgHc1M
-ThXFAoGBALn0waX7Y+DBCuejAKBC6jc5aF78oO07a4y+OQkNocPuNW1XllncNDGj
-qOqOaQF0xdX68lk2wl5johL4wQkggLb1QWRFgKyqWxJo///K59DjfKmSqnbCEDVJ
-qcywwHQMKtJuXPJfUm1mEdZ4VAYMETEXEySbt4+JLBfgbu/OHYih
------END RSA PRIVATE KEY-----
-"""
-PKCS1_MODULUS = (
-    "yA6v2euuQ7Rt320yrR4du9CNZ3G_7sNkMJcja0oZU9I5MUgS9saKq-Kw2kLobjZAP6ZfMksChH7jAPyJxPe5I-"
-    "BhAme-yFuGhOnApD-PsjLdBTqZkPI4SJgtrd0f-UuUJv4ZwRhEgQ30lPltXRNNsoxjoKUp0QaFCJxb1eWs5iYl"
-    "G0XulCCxAQri0rXgHEcru8UYnyuihGrWONfP6bpXbVDhuQzmnn1da3gbYrPNcoibs0j7HUTl6m4VoA3MmsBsME"
-    "LxbVkF3RFpO5bFMCzXCYxqrkNamggEUgoAp-sGxaSHZOzKUE_ErR5_J5yCl-FEpu42lLNtKm5aU6yEwWlPYw"
-)
-PKCS1_THUMBPRINT = "0mhFk6cMFhRCiPWSWVvNu1L-ItbDGdB2jsVvLgO-CQs"
+Key = rsa.RSAPrivateKey
+PEM, DER = serialization.Encoding.PEM, serialization.Encoding.DER
+PKCS8 = serialization.PrivateFormat.PKCS8
+PKCS1 = serialization.PrivateFormat.TraditionalOpenSSL
+PLAIN = serialization.NoEncryption()
+DONE = "///////////////// Keys generated and added to .env file.\n"
+Values = Callable[[str], dict[str, str]]
+FOUR = "PRIVATE_KEY PUBLIC_KEY MODULUS KEY_ID"
+REST = "PUBLIC_KEY MODULUS KEY_ID"
 
 
-def number(text: str) -> int:
-    return int.from_bytes(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), "big")
+@pytest.fixture
+def values(key: Key, other_key: Key) -> Values:
+    """Settings for words: NAME is of our key, other.NAME of another key, or NAME=value."""
+
+    def of_words(words: str) -> dict[str, str]:
+        found = {}
+        for word in words.split():
+            name, given, text = word.removeprefix("other.").partition("=")
+            known = keys.of_new_key(other_key if word.startswith("other.") else key)
+            found[name] = text if given else known[name]
+        return found
+
+    return of_words
 
 
-def pem_of(key: rsa.RSAPrivateKey, form: PrivateFormat, password: bytes = b"") -> str:
-    locked = BestAvailableEncryption(password) if password else NoEncryption()
-    return key.private_bytes(Encoding.PEM, form, locked).decode()
+def assert_four_of_one_key(env: EnvFile, bits: int) -> None:
+    """As a second JOSE library sees them."""
+    pem = env["PRIVATE_KEY"] or ""
+    key = serialization.load_pem_private_key(pem.encode(), password=None)
+    assert isinstance(key, Key)
+    assert (key.key_size, key.public_key().public_numbers().e) == (bits, 65537)
+    assert pem.startswith("-----BEGIN PRIVATE KEY-----\n")  # PKCS#8
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    spki = key.public_key().public_bytes(PEM, form).decode()
+    jwk = RSAKey.import_key(spki)
+    rest = (env["PUBLIC_KEY"], env["MODULUS"], env["KEY_ID"])
+    assert rest == (spki.strip(), jwk.as_dict()["n"], jwk.thumbprint())
 
 
-def ec_pem() -> str:
-    key = ec.generate_private_key(ec.SECP256R1())
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-
-
-def ed25519_pem() -> str:
-    key = ed25519.Ed25519PrivateKey.generate()
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-
-
-def certificate_pem(key: rsa.RSAPrivateKey) -> str:
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a certificate")])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-    valid = builder.not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
-    return valid.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM).decode()
-
-
-def with_1024_bits() -> str:
-    key = rsa.generate_private_key(65537, 1024)  # noqa: S505 (what is to be refused)
-    return pem_of(key, PrivateFormat.PKCS8)
-
-
-def with_exponent_3() -> str:
-    return pem_of(rsa.generate_private_key(3, 2048), PrivateFormat.PKCS8)
-
-
-def test_the_thumbprint_is_that_of_the_rfc_s_example() -> None:
-    assert keys.thumbprint(number(RFC_7638_MODULUS)) == RFC_7638_THUMBPRINT
-
-
-def test_the_thumbprint_of_a_modulus_one_bit_away_is_another() -> None:
-    assert keys.thumbprint(number(RFC_7638_MODULUS) ^ 2) != RFC_7638_THUMBPRINT
-
-
-def test_a_known_key_has_the_modulus_that_openssl_says() -> None:
-    modulus = keys.modulus_of(keys.load_private(PKCS1))
-
-    assert modulus == number(PKCS1_MODULUS)
-    assert keys.to_base64url(modulus) == PKCS1_MODULUS
-    assert keys.thumbprint(modulus) == PKCS1_THUMBPRINT
-
-
-def test_the_jwk_of_a_known_key_is_the_six_members_that_okta_takes() -> None:
-    assert keys.jwk(number(PKCS1_MODULUS), "a kid") == {
-        "kty": "RSA",
-        "e": "AQAB",
-        "n": PKCS1_MODULUS,
-        "use": "sig",
-        "alg": "RS256",
-        "kid": "a kid",
-    }
-
-
-@pytest.mark.parametrize("bits", [2048, pytest.param(3072, marks=pytest.mark.slow)])
-def test_jwk_and_thumbprint_of_a_new_key_are_those_of_a_second_library(bits: int) -> None:
-    key = keys.generate(bits)
-    second = RSAKey.import_key(keys.private_pem(key))
-    modulus = keys.modulus_of(key)
-
-    assert key.key_size == bits
-    assert keys.thumbprint(modulus) == second.thumbprint()
-    ours = keys.jwk(modulus, "k")
-    assert {name: ours[name] for name in ("kty", "n", "e")} == second.as_dict(private=False)
-
-
-@settings(deadline=None)
-@given(st.integers(0, 2**2047 - 1).map(lambda part: 2**2047 + part | 1))
-def test_the_thumbprint_of_any_modulus_is_that_of_a_second_library(modulus: int) -> None:
-    ours = keys.jwk(modulus, "k")
-    second = RSAKey.import_key({name: ours[name] for name in ("kty", "n", "e")})
-
-    assert second.thumbprint() == keys.thumbprint(modulus)
-    assert second.public_key.public_numbers() == rsa.RSAPublicNumbers(65537, modulus)
-
-
-def test_private_pem_is_pkcs_8_and_public_pem_its_other_half(key: rsa.RSAPrivateKey) -> None:
-    private, public = keys.private_pem(key), keys.public_pem(keys.modulus_of(key))
-
-    assert private.splitlines()[0] == "-----BEGIN PRIVATE KEY-----"
-    assert private.splitlines()[-1] == "-----END PRIVATE KEY-----"
-    assert public.splitlines()[0] == "-----BEGIN PUBLIC KEY-----"
-    read = load_pem_private_key(private.encode(), password=None)
-    assert isinstance(read, rsa.RSAPrivateKey)
-    assert read.private_numbers() == key.private_numbers()
-    assert load_pem_public_key(public.encode()) == key.public_key()
-
-
-@pytest.mark.parametrize("form", [PrivateFormat.PKCS8, PrivateFormat.TraditionalOpenSSL])
-@pytest.mark.parametrize(
-    "write",
-    [
-        pytest.param(str, id="as_it_is"),
-        pytest.param(str.strip, id="without_its_last_line_end"),
-        pytest.param(lambda pem: f"\n  {pem}\n\n", id="blanks_around_it"),
-        pytest.param(lambda pem: pem.replace("\n", "\\n"), id="one_line"),
-        pytest.param(lambda pem: pem.strip().replace("\n", "\\n"), id="one_line_stripped"),
-        pytest.param(lambda pem: pem.replace("\n", "\\r\\n"), id="one_line_of_windows"),
-        pytest.param(lambda pem: pem.replace("\n", "\r\n"), id="windows_line_ends"),
-    ],
-)
-def test_every_way_to_write_a_private_key_reads_alike(
-    key: rsa.RSAPrivateKey, form: PrivateFormat, write: Callable[[str], str]
+@pytest.mark.parametrize("given", [{}, {"PRIVATE_KEY": "secret", "MODULUS": "m", "KEY_ID": ""}])
+def test_four_values_of_one_key_are_saved(
+    given: dict[str, str], env: EnvFile, run: Run, sandbox: Sandbox
 ) -> None:
-    text = write(pem_of(key, form))
+    # A public key, a key ID and an app without a key are not a key to protect.
+    text = "# my org\nPRIVATE_KEY=\nPUBLIC_KEY=p\nMODULUS=\nKEY_ID=k\nCLIENT_ID=0oa1\nA='$b${C}'\n"
+    env.path.write_text(text, encoding="utf-8")
 
-    assert keys.load_private(text).private_numbers() == key.private_numbers()
+    result = run(STEP_1, env=given)
+
+    assert (result.returncode, result.stdout) == (0, DONE)
+    warned = [line.split(" is also set")[0] for line in result.stderr.splitlines()]
+    assert warned == [f"warning: {name}" for name in given][:2]
+    assert "secret" not in result.stderr
+    assert_four_of_one_key(env, 2048)
+    assert (env["CLIENT_ID"], env["A"]) == ("0oa1", "$b${C}")
+    assert env.path.read_text(encoding="utf-8").startswith("# my org\nPRIVATE_KEY='-----BEGIN")
+    assert sandbox.connections == 0
+    assert [path.name for path in env.path.parent.iterdir()] == [".env"]
 
 
 @pytest.mark.parametrize(
-    ("make", "word"),
-    [
-        pytest.param(lambda _: "no key at all", "PEM", id="garbage"),
-        pytest.param(lambda _: "-----BEGIN PRIVATE KEY-----", "PEM", id="only_a_head"),
-        pytest.param(lambda _: "\ud800\x00é", "PEM", id="no_text_at_all"),
-        pytest.param(
-            lambda key: pem_of(key, PrivateFormat.PKCS8)[:900], "PEM", id="cut_in_the_middle"
-        ),
-        pytest.param(lambda key: keys.public_pem(keys.modulus_of(key)), "public", id="public_key"),
-        pytest.param(
-            lambda key: (
-                key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-            ),
-            "public",
-            id="public_key_of_ssh",
-        ),
-        pytest.param(certificate_pem, "public", id="certificate"),
-        pytest.param(lambda _: '{"kty":"RSA","n":"AQAB"}', "JWK", id="jwk"),
-        pytest.param(lambda _: ' \n{"keys":[]}', "JWK", id="jwk_set"),
-        pytest.param(
-            lambda key: pem_of(key, PrivateFormat.PKCS8, b"a password"), "encrypted", id="pkcs8"
-        ),
-        pytest.param(
-            lambda key: pem_of(key, PrivateFormat.TraditionalOpenSSL, b"a password"),
-            "encrypted",
-            id="pkcs1_encrypted",
-        ),
-        pytest.param(lambda _: ec_pem(), "not an RSA key", id="ec"),
-        pytest.param(lambda _: ed25519_pem(), "not an RSA key", id="ed25519"),
-        pytest.param(lambda _: with_1024_bits(), "1024 bits", id="1024_bits"),
-        pytest.param(lambda _: with_exponent_3(), "exponent", id="exponent_3"),
-    ],
+    ("options", "bits"), [("--force", 2048), ("--bits 3072", 3072), ("--bits 4096", 4096)]
 )
-def test_what_is_not_a_usable_private_key_is_refused_in_one_sentence(
-    key: rsa.RSAPrivateKey, make: Callable[[rsa.RSAPrivateKey], str], word: str
+def test_missing_file_is_created(options: str, bits: int, run: Run, tmp_path: Path) -> None:
+    other = EnvFile(tmp_path / "prod.env")
+
+    result = run(STEP_1, *options.split(), env_file=other.path)
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, DONE, "")
+    assert_four_of_one_key(other, bits)
+    assert list(other.values()) == FOUR.split()
+    assert oct(other.path.stat().st_mode) == "0o100600"
+    assert [path.name for path in tmp_path.iterdir()] == ["prod.env"]
+
+
+EXAMPLE = (ROOT / ".env.example").read_text(encoding="utf-8")
+EXISTING = {
+    "private-key": ("PRIVATE_KEY=secret\n", "PRIVATE_KEY in "),
+    "modulus": ("MODULUS=secret\n", "MODULUS in "),
+    "both": ("PRIVATE_KEY=secret\nMODULUS=b\n", "PRIVATE_KEY and MODULUS in "),
+    "with-app": ("MODULUS=secret\nCLIENT_ID=0oa1\n", "0oa1"),
+    "export": ("PRIVATE_KEY='secret\nkey'\nexport PRIVATE_KEY\n", "clears PRIVATE_KEY again"),
+    "cleared": ("PRIVATE_KEY=secret # why\nA=1\nPRIVATE_KEY=\n", "clears PRIVATE_KEY again"),
+    "crlf": ("MODULUS=secret\r\nMODULUS=''\r\n", "clears MODULUS again"),
+    "quoted-name": ("'PRIVATE_KEY'=secret\nPRIVATE_KEY\n", "clears PRIVATE_KEY again"),
+    "example": (f"PRIVATE_KEY=secret\n{EXAMPLE}", "clears PRIVATE_KEY again"),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), EXISTING.values(), ids=EXISTING)
+def test_existing_key_is_replaced_only_with_force(
+    text: str, said: str, env: EnvFile, run: Run
 ) -> None:
-    text = make(key)
+    env.path.write_bytes(text.encode())
 
-    with pytest.raises(LocalError) as refused:
-        keys.load_private(text)
+    refused, missed = run(STEP_1), run(STEP_3)
 
-    sentence = str(refused.value)
-    assert sentence.startswith("PRIVATE_KEY ")
-    assert word in sentence
-    assert "\n" not in sentence
-    assert refused.value.hint
-    assert refused.value.setting == "PRIVATE_KEY"
-    assert not [line for line in text.split() if len(line) > 20 and line in sentence]
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert all(part in refused.stderr for part in ("a key already exists", said, "--force"))
+    assert "secret" not in refused.stderr
+    assert (STEP_2 in refused.stderr) == (said == "0oa1")
+    assert ("again" in refused.stderr.partition("--force")[0]) == ("again" in said)
+    assert ("clears PRIVATE_KEY again" in missed.stderr) == ("clears PRIVATE_KEY again" in said)
+    assert env.path.read_bytes() == text.encode()
+    assert [path.name for path in env.path.parent.iterdir()] == [".env"]
+    assert run(STEP_1, "--force").returncode == 0
+    assert env.path.with_name(".env.previous").read_bytes() == text.encode()
 
 
-@settings(deadline=None)
+@pytest.mark.parametrize("source", ["PRIVATE_KEY", "MODULUS", "environment"])
+def test_print_jwk_prints_the_public_key_and_changes_nothing(
+    source: str, env_with_key: EnvFile, run: Run, key: Key
+) -> None:
+    given = {"PRIVATE_KEY": keys.private_pem(key)} if source == "environment" else {}
+    env_with_key.write(**{name: "" for name in FOUR.split() if name != source})
+    before = env_with_key.path.read_bytes()
+
+    result = run(STEP_1, "--print-jwk", env=given)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    jwk = public_jwk(key) | {"use": "sig", "alg": "RS256"}
+    assert json.loads(result.stdout) == jwk
+    assert result.stdout == json.dumps(json.loads(result.stdout), indent=2) + "\n"
+    assert env_with_key.path.read_bytes() == before
+
+
+@pytest.mark.parametrize(("options", "code"), [("", 1), ("--force", 2), ("--bits 2048", 2)])
+def test_print_jwk_does_not_generate_a_key(options: str, code: int, env: EnvFile, run: Run) -> None:
+    before = env.path.read_bytes()
+    result = run(STEP_1, "--print-jwk", *options.split())
+    assert (result.returncode, result.stdout) == (code, "")
+    assert env.path.read_bytes() == before
+
+
+WAYS: dict[str, Callable[[str], str]] = {
+    "as-is": str,
+    "no-last-newline": str.strip,
+    "spaces-around": lambda pem: f"\n  {pem}\n\n",
+    "one-line": lambda pem: pem.replace("\n", "\\n"),
+    "one-line-stripped": lambda pem: pem.strip().replace("\n", "\\n"),
+    "one-line-of-windows": lambda pem: pem.replace("\n", "\\r\\n"),
+    "windows": lambda pem: pem.replace("\n", "\r\n"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.usefixtures("env")
+def test_every_way_to_write_a_private_key_is_read(way: str, run: Run, key: Key) -> None:
+    for form in (PKCS8, PKCS1):
+        text = WAYS[way](key.private_bytes(PEM, form, PLAIN).decode())
+        result = run(STEP_1, "--print-jwk", env={"PRIVATE_KEY": text})
+        assert result.returncode == 0, result.stderr
+        assert json.loads(result.stdout)["n"] == public_jwk(key)["n"]
+
+
+@examples(deadline=None)
 @given(st.integers(1, 2**4096))
-def test_base64url_of_any_number_reads_back_and_is_that_of_the_standard_library(n: int) -> None:
-    text = keys.to_base64url(n)
+def test_base64url_of_any_number_is_that_of_the_standard_library(number: int) -> None:
+    raw = number.to_bytes((number.bit_length() + 7) // 8, "big")
+    text = keys.to_base64url(number)
 
-    assert number(text) == n
-    assert len(text) == math.ceil(math.ceil(n.bit_length() / 8) * 8 / 6)
-    assert keys.from_base64url(text) == n
-
-
-@settings(deadline=None)
-@given(st.integers(1, 2**4096))
-def test_what_the_scripts_of_2021_wrote_is_the_same_number(n: int) -> None:
-    raw = n.to_bytes((n.bit_length() + 7) // 8, "big")
-
-    assert keys.from_base64url(base64.encodebytes(raw).decode()) == n
-    assert keys.from_base64url(base64.b64encode(b"\0" + raw).decode()) == n
+    assert text == base64.urlsafe_b64encode(raw).decode().rstrip("=")
+    # Also as the scripts of 2021 wrote it, in lines, or with a leading zero.
+    written = (text, base64.encodebytes(raw).decode(), base64.b64encode(b"\0" + raw).decode())
+    assert [keys.from_base64url(form) for form in written] == [number] * 3
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        pytest.param("", id="empty"),
-        pytest.param(" \n", id="blank"),
-        pytest.param("====", id="only_padding"),
-        pytest.param("A", id="a_length_that_no_base64_has"),
-        pytest.param("AQ=B", id="padding_inside"),
-        pytest.param("AQ.B", id="a_point"),
-        pytest.param("AQ\u0661B", id="a_digit_of_another_script"),
-        pytest.param("c8:0e:af", id="hexadecimal_with_colons"),
-    ],
-)
-def test_what_is_not_base64_is_no_number(text: str) -> None:
-    assert keys.from_base64url(text) is None
-    with pytest.raises(LocalError, match="MODULUS") as refused:
-        keys.load_modulus(text)
-    assert refused.value.setting == "MODULUS"
+DERIVED = {
+    # in the file, in the environment, kid, saved
+    "all-four": (FOUR, "", "KEY_ID", ""),
+    "private-key": ("PRIVATE_KEY", "", "KEY_ID", REST),
+    "with-key-id": ("PRIVATE_KEY KEY_ID", "", "KEY_ID", "PUBLIC_KEY MODULUS"),
+    "with-chosen-key-id": ("PRIVATE_KEY KEY_ID=O4O", "", "KEY_ID=O4O", "PUBLIC_KEY MODULUS"),
+    "modulus": ("MODULUS", "", "KEY_ID", "KEY_ID"),
+    "modulus-and-key-id": ("MODULUS KEY_ID", "", "KEY_ID", ""),
+    "public-key-of-another": ("PRIVATE_KEY other.PUBLIC_KEY", "", "KEY_ID", REST),
+    "environment-alone": ("", "PRIVATE_KEY", "KEY_ID", REST),
+    "environment-over-key": ("other.PRIVATE_KEY", "PRIVATE_KEY", "KEY_ID", ""),
+    "key-id-of-the-other": ("other.PRIVATE_KEY other.KEY_ID", "PRIVATE_KEY", "KEY_ID", ""),
+    "key-id-of-this": ("other.PRIVATE_KEY KEY_ID", "PRIVATE_KEY", "KEY_ID", ""),
+    "environment-with-key-id": ("other.PRIVATE_KEY", "PRIVATE_KEY KEY_ID=O4O", "KEY_ID=O4O", ""),
+    "modulus-of-environment": ("", "MODULUS", "KEY_ID", "KEY_ID"),
+    "environment-over-modulus": ("other.MODULUS", "MODULUS", "KEY_ID", ""),
+}
 
 
-def test_a_modulus_of_2048_bits_is_taken_and_one_of_2047_is_not() -> None:
-    assert keys.load_modulus(keys.to_base64url(2**2047 + 1)) == 2**2047 + 1
-    with pytest.raises(LocalError, match="MODULUS has 2047 bits"):
-        keys.load_modulus(keys.to_base64url(2**2047 - 1))
-
-
-@pytest.mark.parametrize(
-    ("key_id", "same_source", "sent"),
-    [
-        pytest.param("O4O", True, "O4O", id="the_owner_s_choice"),
-        pytest.param(None, True, None, id="none"),
-        pytest.param(None, False, None, id="none_from_two_places"),
-        pytest.param("O4O", False, None, id="perhaps_of_another_key"),
-        pytest.param(PKCS1_THUMBPRINT, False, PKCS1_THUMBPRINT, id="surely_of_this_key"),
-        pytest.param(RFC_7638_THUMBPRINT, False, None, id="surely_of_another_key"),
-    ],
-)
-def test_the_kid_is_sent_only_where_it_belongs_to_the_key(
-    key_id: str | None, same_source: bool, sent: str | None
+@pytest.mark.parametrize(("stored", "given", "kid", "saved"), DERIVED.values(), ids=DERIVED)
+def test_what_the_file_lacks_is_derived_and_saved(
+    stored: str, given: str, kid: str, saved: str, scene: Scene, values: Values
 ) -> None:
-    modulus = number(PKCS1_MODULUS)
+    scene.env.path.unlink()
+    org = {"OKTA_URL": scene.sandbox.url, "API_KEY": scene.sandbox.org.api_key}
+    known = org | {"SCOPES": SCOPES} | values(stored)
+    scene.env.write(**known)
 
-    assert keys.kid_to_send(modulus, key_id, same_source=same_source) == sent
+    result = scene.step_2(env=values(given))
+
+    assert result.returncode == 0, result.stderr
+    (app,) = scene.sandbox.org.clients.values()
+    assert app.keys[0]["n"] == values("MODULUS")["MODULUS"]
+    assert app.keys[0]["kid"] == values(kid)["KEY_ID"]
+    assert scene.env.values() == known | values(saved) | {"CLIENT_ID": app.id}
+
+
+@pytest.mark.parametrize("given", ["", "PRIVATE_KEY", "MODULUS"])
+def test_kid_at_the_app_becomes_key_id_unless_the_file_holds_another_key(
+    given: str, env: EnvFile, run: Run, sandbox: Sandbox, key: Key, values: Values
+) -> None:
+    plant(sandbox, env, key).keys[0]["kid"] = "theirs"
+    env.write(**values(f"other.{given}" if given else FOUR))
+    before = dict(env.values())
+
+    result = run(STEP_2, env=values(given))
+
+    assert result.returncode == 0, result.stderr
+    assert env.values() == before | ({} if given else {"KEY_ID": "theirs"})
+
+
+@pytest.mark.parametrize("given", ["", "PRIVATE_KEY"], ids=["file", "environment"])
+def test_modulus_of_another_key_is_refused(
+    given: str, env: EnvFile, run: Run, sandbox: Sandbox, values: Values
+) -> None:
+    env.write(**values("other.MODULUS" if given else "other.MODULUS PRIVATE_KEY"))
+
+    for result in (run(STEP_1, "--print-jwk", env=values(given)), run(STEP_2, env=values(given))):
+        assert (result.returncode, result.stdout, sandbox.seen) == (1, "", [])
+        assert "MODULUS is not the modulus of PRIVATE_KEY" in result.stderr
+        assert f"from {'the environment' if given else env.path}" in result.stderr
+
+
+CHANGES = {
+    "nothing": ("", ""),
+    "another-name": ("ADMIN_ROLES=READ_ONLY_ADMIN", ""),
+    "whole-key": ("other.PRIVATE_KEY other.MODULUS other.KEY_ID", "PRIVATE_KEY and MODULUS were"),
+    "modulus-appears": ("other.MODULUS", "MODULUS was"),
+    "key-removed": ("PRIVATE_KEY=", "PRIVATE_KEY was"),
+}
+
+
+@pytest.mark.parametrize(("change", "refused"), CHANGES.values(), ids=CHANGES)
+def test_key_replaced_meanwhile_is_not_mixed_with_the_registered_one(
+    change: str, refused: str, env: EnvFile, run: Run, sandbox: Sandbox, values: Values
+) -> None:
+    env.write(**values("PRIVATE_KEY"))
+
+    def changed(response: Response) -> Response:
+        env.write(**values(change))
+        return response
+
+    sandbox.faults.add(Fault("POST /oauth2/v1/clients", patch(changed)))
+
+    result = run(STEP_2)
+
+    now = values(f"PRIVATE_KEY {change}" if refused else FOUR)
+    assert {name: env[name] for name in FOUR.split() if name in env.values()} == now
+    assert result.returncode == (1 if refused else 0), result.stderr
+    assert f"{refused} changed while this ran" in result.stderr or not refused
+
+
+MODES = {0o600: False, 0o400: False, 0o640: True, 0o604: True}
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("mode", MODES, ids=oct)
+def test_private_key_that_others_can_read_is_warned_about(
+    mode: int, held: bool, run: Run, tmp_path: Path, key: Key
+) -> None:
+    file = EnvFile(tmp_path / "a b.env")
+    pem = {"PRIVATE_KEY": keys.private_pem(key)}
+    file.write(SCOPES="a", CLIENT_ID="0oaAny", OKTA_URL="127.0.0.1:1", **(pem if held else {}))
+    file.path.chmod(mode)
+
+    result = run(STEP_3, env_file=file.path, env=pem)
+
+    warned = result.stderr.count(f"run `chmod 600 '{file.path}'`")
+    assert warned == (MODES[mode] and held)
+    assert file.path.stat().st_mode & 0o777 == mode
+
+
+def damaged(key: Key, parts: str, bit: int) -> str:
+    """The key as PEM text, with one bit of each of these numbers turned (0 is the lowest)."""
+    numbers = key.private_numbers()
+    der = key.private_bytes(DER, PKCS8, PLAIN)
+    for part in parts.split():
+        number = numbers.public_numbers.n if part == "n" else int(getattr(numbers, part))
+        octets = number.to_bytes((number.bit_length() + 7) // 8, "big")
+        assert der.count(octets) == 1
+        der = der.replace(octets, (number ^ 1 << bit).to_bytes(len(octets), "big"))
+    text = base64.encodebytes(der).decode()
+    return f"-----BEGIN PRIVATE KEY-----\n{text}-----END PRIVATE KEY-----"
+
+
+HURT = [("p", 0), ("q", 0), *((part, 500) for part in ("p", "q", "d", "dmp1", "dmq1", "iqmp"))]
+USELESS = [("n", 500), ("n", 0), ("q d", 500), ("iqmp d", 1)]
+
+
+@pytest.mark.parametrize(("parts", "bit"), [("", 0), *HURT, *USELESS], ids=str)
+@pytest.mark.parametrize("script", [STEP_2, STEP_3])
+def test_damaged_key_is_refused_or_signs_correctly(
+    script: str, parts: str, bit: int, env: EnvFile, run: Run, sandbox: Sandbox, key: Key
+) -> None:
+    env.write(PRIVATE_KEY=damaged(key, parts, bit))
+    if script == STEP_3:
+        plant(sandbox, env, key)
+
+    result = run(script)
+
+    if result.returncode == 0:  # OpenSSL may find the damage, and sign without that number
+        assert (parts, bit) not in USELESS
+        assert run(STEP_3).returncode == 0
+        assert sandbox.seen[-1].answer_status == 200
+    else:
+        assert parts
+        assert (result.returncode, result.stdout) == (1, "")
+        assert "PRIVATE_KEY" in result.stderr
+        assert (sandbox.connections, sandbox.seen) == (0, [])

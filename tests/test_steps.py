@@ -1,26 +1,20 @@
-"""The three steps in order, and where they look for their `.env`."""
+"""The three scripts in a row: what they print, where they look for `.env`, and what they cost."""
 
+import cProfile
 import json
+import pstats
+import re
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import requests
-from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment
+from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from faults import Sandbox
 
 
-def users_api(sandbox: Sandbox, token: str) -> requests.Response:
-    with requests.Session() as session:
-        session.trust_env = False
-        headers = {"Authorization": f"Bearer {token}"}
-        url = f"{sandbox.url}/api/v1/users"
-        return session.get(url, headers=headers, verify=sandbox.ca_file, timeout=30)
-
-
-def test_three_commands_give_a_token_that_opens_the_users_api(
+def test_three_scripts_give_a_token_that_calls_the_api(
     env: EnvFile, run: Run, sandbox: Sandbox
 ) -> None:
     env.write(ADMIN_ROLES="READ_ONLY_ADMIN")
@@ -31,136 +25,162 @@ def test_three_commands_give_a_token_that_opens_the_users_api(
     assert first.stdout == "///////////////// Keys generated and added to .env file.\n"
     client_id = env["CLIENT_ID"]
     assert client_id in sandbox.org.clients
-    app, tail = second.stdout.split("\n\n///////////////// Setting CLIENT_ID in .env:\n\n")
-    heading, _, body = app.partition("\n\n")
-    assert heading == "///////////////// Okta Service app created:"
-    assert json.loads(body)["client_id"] == client_id
-    assert body == json.dumps(json.loads(body), indent=2)
-    granted = "///////////////// Scopes granted:\n\nokta.users.read\nokta.users.manage\n"
-    assert tail == f"{client_id}\n\n{granted}"
-    heading, blank, token, end = third.stdout.split("\n")
-    assert (heading, blank, end) == ("///////////////// Access Token:", "", "")
-    assert token.count(".") == 2
-    assert users_api(sandbox, token).status_code == 200
+    lines = second.stdout.split("\n")
+    body = json.loads("\n".join(lines[2:-9]))
+    assert body["client_id"] == client_id
+    assert lines == [
+        *("///////////////// Okta Service app created:", ""),
+        *(*json.dumps(body, indent=2).split("\n"), ""),
+        *("///////////////// Setting CLIENT_ID in .env:", "", client_id, ""),
+        *("///////////////// Scopes granted:", "", *SCOPES.split(), ""),
+    ]
+    assert re.fullmatch(r"///////////////// Access Token:\n\n\S+\.\S+\.\S+\n", third.stdout)
+    assert run(STEP_3, "--check").returncode == 0
 
 
-def test_a_changed_token_or_one_without_the_scope_does_not_open_the_users_api(
-    env_with_key: EnvFile, run: Run, sandbox: Sandbox
+def test_env_beside_the_scripts_is_used_and_not_needed(
+    tmp_path: Path, process: Run, sandbox: Sandbox
 ) -> None:
-    env_with_key.write(SCOPES="okta.groups.read")
-    assert run(STEP_2).returncode == 0
-
-    result = run(STEP_3, "-o", "token")
-
-    token = result.stdout.removesuffix("\n")
-    assert result.returncode == 0
-    assert users_api(sandbox, token).status_code == 403
-    head, claims, signature = token.split(".")
-    turned = "B" if signature[9] == "A" else "A"
-    changed = f"{head}.{claims}.{signature[:9]}{turned}{signature[10:]}"
-    assert users_api(sandbox, changed).status_code == 401
-
-
-@pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A folder with the scripts in it whose `.env` is nobody's; without the sandbox."""
-    folder = tmp_path / "checkout"
-    folder.mkdir()
+    checkout, decoy = tmp_path / "checkout", tmp_path / "elsewhere" / ".env"
+    shutil.copytree(ROOT / "pkj", checkout / "pkj", ignore=shutil.ignore_patterns("sandbox"))
     for script in (STEP_1, STEP_2, STEP_3):
-        shutil.copy(ROOT / script, folder)
-    shutil.copytree(ROOT / "pkj", folder / "pkj", ignore=shutil.ignore_patterns("sandbox"))
-    return folder
-
-
-def run_in_checkout(
-    sandbox: Sandbox, script: Path, cwd: Path, *arguments: str, **settings: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(script), *arguments],
-        cwd=cwd,
-        env=clean_environment(REQUESTS_CA_BUNDLE=sandbox.ca_file, **settings),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def test_the_steps_use_the_env_beside_the_scripts_from_any_working_directory(
-    checkout: Path, tmp_path: Path, sandbox: Sandbox
-) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    decoy = elsewhere / ".env"
+        shutil.copy(ROOT / script, checkout)
+    decoy.parent.mkdir()
     decoy.write_text("OKTA_URL=https://decoy.invalid\nPRIVATE_KEY=decoy\n", encoding="utf-8")
-    before = decoy.read_bytes()
-    beside = EnvFile(checkout / ".env")
+    before, beside = decoy.read_bytes(), EnvFile(checkout / ".env")
+    there = {"cwd": decoy.parent, "env_file": None}
 
-    first = run_in_checkout(sandbox, checkout / STEP_1, elsewhere)
-    made = beside.values()
-    settings = {"SCOPES": SCOPES, "ADMIN_ROLES": "READ_ONLY_ADMIN"}
-    beside.write(OKTA_URL=sandbox.url, API_KEY=sandbox.org.api_key, **settings)
-    second = run_in_checkout(sandbox, checkout / STEP_2, elsewhere)
-    third = run_in_checkout(sandbox, Path("..", "checkout", STEP_3), elsewhere, "-o", "token")
+    first = process(checkout / STEP_1, **there)
+    written = list(beside.values())
+    org = {"OKTA_URL": sandbox.url, "API_KEY": sandbox.org.api_key}
+    beside.write(SCOPES=SCOPES, ADMIN_ROLES="READ_ONLY_ADMIN", **org)
+    second = process(checkout / STEP_2, **there)
+    third = process(decoy.parent / ".." / "checkout" / STEP_3, "-o", "token", **there)
+    values = beside.values()
+    beside.path.unlink()
+    fourth = process(checkout / STEP_3, "-o", "token", env=values, **there)
 
-    assert first.returncode == 0, first.stderr
-    assert list(made) == ["PRIVATE_KEY", "PUBLIC_KEY", "MODULUS", "KEY_ID"]
-    assert second.returncode == 0, second.stderr
-    assert beside["CLIENT_ID"] in sandbox.org.clients
-    assert third.returncode == 0, third.stderr
-    assert users_api(sandbox, third.stdout.strip()).status_code == 200
-    assert [path.name for path in elsewhere.iterdir()] == [".env"]
+    results = [first, second, third, fourth]
+    assert [result.returncode for result in results] == [0] * 4, [r.stderr for r in results]
+    assert written == ["PRIVATE_KEY", "PUBLIC_KEY", "MODULUS", "KEY_ID"]
+    assert list(sandbox.org.clients) == [values["CLIENT_ID"]]
+    assert [result.stdout.count(".") for result in results[2:]] == [2, 2]
+    assert not beside.path.exists()
+    assert [path.name for path in decoy.parent.iterdir()] == [".env"]
     assert decoy.read_bytes() == before
 
 
-def test_step_3_needs_no_env_file_when_the_environment_holds_its_four_values(
-    registered: EnvFile, checkout: Path, sandbox: Sandbox
-) -> None:
-    sandbox.org.role_needed = False
-    names = ("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
-    four = {name: registered[name] or "" for name in names}
-    four["PRIVATE_KEY"] = four["PRIVATE_KEY"].replace("\n", "\\n")  # as CI systems hold it
-    three = {name: value for name, value in four.items() if name != "SCOPES"}
-
-    done = run_in_checkout(sandbox, checkout / STEP_3, checkout, "-o", "token", **four)
-    refused = run_in_checkout(sandbox, checkout / STEP_3, checkout, "-o", "token", **three)
-
-    assert (done.returncode, done.stderr) == (0, "")
-    assert users_api(sandbox, done.stdout.strip()).status_code == 200
-    assert not (checkout / ".env").exists()
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "SCOPES" in refused.stderr
-    assert "OKTA_URL" not in refused.stderr
-
-
-@pytest.mark.parametrize("script", [STEP_2, STEP_3])
-def test_every_missing_setting_is_named_at_once_with_who_supplies_it(
-    script: str, env: EnvFile, run: Run, sandbox: Sandbox
+@pytest.mark.parametrize(
+    ("script", "missing"),
+    [
+        (STEP_2, {"OKTA_URL": "you", "API_KEY": "you", "SCOPES": "you", "MODULUS": STEP_1}),
+        (STEP_3, {"OKTA_URL": "you", "SCOPES": "you", "PRIVATE_KEY": STEP_1, "CLIENT_ID": STEP_2}),
+    ],
+)
+def test_missing_settings_are_named_at_once_with_who_sets_them(
+    script: str, missing: dict[str, str], env: EnvFile, run: Run, sandbox: Sandbox, tmp_path: Path
 ) -> None:
     env.path.write_text("OKTA_URL=\nSCOPES=\nPRIVATE_KEY=\nMODULUS=\n", encoding="utf-8")
     before = env.path.read_bytes()
 
     result = run(script)
+    without_file = run(script, env_file=tmp_path / "other.env")
 
     assert (result.returncode, result.stdout) == (1, "")
-    who = {
-        STEP_2: {"OKTA_URL": "you", "API_KEY": "you", "SCOPES": "you", "MODULUS": STEP_1},
-        STEP_3: {"OKTA_URL": "you", "SCOPES": "you", "PRIVATE_KEY": STEP_1, "CLIENT_ID": STEP_2},
-    }
-    lines = result.stderr.splitlines()
-    for name, supplier in who[script].items():
-        assert [line for line in lines if f"{name}:" in line or f"{name} or" in line], name
-        assert [line for line in lines if name in line and supplier in line], name
-    assert sandbox.connections == 0
+    for name, supplier in missing.items():
+        assert re.search(f"{name}.*{supplier}", result.stderr)
     assert env.path.read_bytes() == before
-
-
-@pytest.mark.parametrize("script", [STEP_2, STEP_3])
-def test_an_env_file_that_was_named_and_is_not_there_is_an_error(
-    script: str, run: Run, tmp_path: Path
-) -> None:
-    result = run(script, env_file=tmp_path / "other.env")
-
-    assert (result.returncode, result.stdout) == (1, "")
-    assert f"{tmp_path / 'other.env'} does not exist" in result.stderr
+    assert (without_file.returncode, without_file.stdout) == (1, "")
+    assert f"{tmp_path / 'other.env'} does not exist" in without_file.stderr
     assert not (tmp_path / "other.env").exists()
+    assert sandbox.connections == 0
+
+
+PACKAGES = {"cryptography", "dotenv", "jwt", "requests"}
+NETWORK = {"requests", "urllib3", "http", "ssl", "jwt"}
+
+
+@pytest.mark.parametrize(
+    ("script", "option", "needed", "unneeded"),
+    [
+        pytest.param(STEP_1, "--force", {"cryptography", "dotenv"}, NETWORK, id="generate"),
+        pytest.param(STEP_2, "-v", {*PACKAGES, "http"} - {"jwt"}, {"jwt"}, id="new-app"),
+        pytest.param(STEP_3, "-v", {*PACKAGES, "http"}, set(), id="token"),
+    ],
+)
+@pytest.mark.usefixtures("registered")
+def test_script_imports_only_what_it_needs(
+    script: str, option: str, needed: set[str], unneeded: set[str], process: Run, sandbox: Sandbox
+) -> None:
+    if script == STEP_2:
+        sandbox.org.clients.clear()
+
+    result = process(script, option, env={"PYTHONPROFILEIMPORTTIME": "1"})
+
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert needed <= imported
+    assert imported.isdisjoint({*unneeded, "subprocess"})  # whose arguments anybody can read
+
+
+@pytest.mark.parametrize(("scopes", "others"), [(2, 0), (10, 0), (2, 3)])
+def test_first_run_makes_at_most_four_requests_beside_grants_and_pages(
+    scopes: int, others: int, env_with_key: EnvFile, run: Run, sandbox: Sandbox
+) -> None:
+    env_with_key.write(SCOPES=" ".join(f"okta.sample{n}.read" for n in range(scopes)))
+    sandbox.org.page_limit = 1
+    for _ in range(others):
+        sandbox.org.add_client("Other", [], application_type="web", jwks_uri="https://a.invalid/")
+
+    result = run(STEP_2)
+
+    assert result.returncode == 0, result.stderr
+    app = sandbox.org.clients[env_with_key["CLIENT_ID"] or ""]
+    assert len(app.grants) == scopes
+    # A page for each of the others, the app, the org's own domain, the roles.
+    assert others < len(sandbox.seen) <= scopes + max(1, others) + 3
+    assert sandbox.connections == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "dpop", "number"),
+    [
+        pytest.param(STEP_2, "", 5, id="app-status-keys-grants-roles"),
+        pytest.param(STEP_3, "", 1, id="bearer"),
+        pytest.param(STEP_3, "true", 2, id="dpop-with-a-nonce"),
+        pytest.param(STEP_3, "true", 3, id="dpop-that-the-settings-do-not-mention"),
+    ],
+)
+def test_later_run_takes_few_requests_and_one_connection(
+    script: str, dpop: str, number: int, env_with_key: EnvFile, run: Run, sandbox: Sandbox
+) -> None:
+    env_with_key.write(DPOP=dpop)
+    assert run(STEP_2).returncode == 0
+    env_with_key.write(DPOP="" if number == 3 else dpop)
+    connections, sent = sandbox.connections, len(sandbox.seen)
+
+    result = run(script)
+
+    assert result.returncode == 0, result.stderr
+    assert list(sandbox.org.clients) == [env_with_key["CLIENT_ID"]]
+    assert len(sandbox.seen) - sent == number
+    assert sandbox.connections - connections == 1
+
+
+def parses(act: Callable[..., object], *arguments: object) -> int:
+    """How many private keys `act` parses."""
+    profile = cProfile.Profile()
+    profile.runcall(act, *arguments)
+    calls = pstats.Stats(profile).stats.items()  # type: ignore[attr-defined]  # name: numbers
+    return sum(n for (_, _, name), (n, *_) in calls if "load_pem_private_key>" in name)
+
+
+def test_private_key_is_parsed_once(env_with_key: EnvFile, run: Run, sandbox: Sandbox) -> None:
+    pem = (env_with_key["PRIVATE_KEY"] or "").encode()
+
+    assert [parses(run, script) for script in (STEP_2, STEP_2, STEP_3)] == [1, 1, 1]
+    assert sandbox.seen[-1].answer_status == 200
+    env_with_key.write(PRIVATE_KEY="")
+    assert parses(run, STEP_2) == 0
+    assert parses(lambda: [load_pem_private_key(pem, None) for _ in range(2)]) == 2
