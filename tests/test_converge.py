@@ -1,212 +1,30 @@
-"""Step 2 on an org that has seen it before: the app, the key, the scopes, the admin roles."""
+"""create_okta_service_app.py on an existing app: its key, its scopes, its admin roles."""
 
+import re
 from typing import Any
 
-import jwt
 import pytest
-from conftest import SCOPES, STEP_1, STEP_3, EnvFile
-from faults import Fault, patch, status
+from conftest import SCOPES, STEP_1, STEP_3
+from faults import Action, html, patch, status
 from joserfc.jwk import RSAKey
-from scene import Scene
+from scene import FORBIDDEN, GRANTED, Scene, instead, refused, with_body
 
+from pkj.app import grants
+from pkj.okta import org as okta
 from pkj.sandbox.exchange import Response
 
-FOUND = "///////////////// Okta Service app found:\n\n{app}\n\n"
-SETTING = "///////////////// Setting CLIENT_ID in .env:\n\n{id}\n\n"
-GRANTED = "///////////////// Scopes granted:\n\nokta.users.read\nokta.users.manage\n"
-GONE = "0oaGoneForAWhileAlready"
-NO_CLIENT = {"error": "invalid_client", "error_description": "Invalid client."}
-Jwk = dict[str, Any]
+GRANTS, ROLES = "/api/v1/apps/{id}/grants", "/oauth2/v1/clients/{id}/roles"
+KEYS = "/api/v1/apps/{id}/credentials/jwks"
+WELL_KNOWN = "GET /.well-known/okta-organization"
 
 
-# The app
-
-
-def test_a_second_run_finds_the_app_and_sends_only_gets(registered: EnvFile, scene: Scene) -> None:
-    before, first = registered.path.read_bytes(), scene.sandbox.connections
-    scene.sandbox.seen.clear()
-
-    result = scene.step_2()
-
-    assert result.returncode == 0, result.stderr
-    (client,) = scene.sandbox.org.clients.values()
-    assert result.stdout == FOUND.format(app=scene.shown(client)) + GRANTED
-    assert scene.sent()
-    assert scene.changes() == []
-    assert scene.sandbox.connections == first + 1
-    assert registered.path.read_bytes() == before
-
-
-@pytest.mark.parametrize(("page", "pages"), [(200, 1), (2, 3)], ids=["one-page", "three-pages"])
-@pytest.mark.parametrize("gone", [False, True], ids=["line-deleted", "other-app-deleted"])
-def test_the_app_that_holds_only_our_key_is_adopted(
-    gone: bool, page: int, pages: int, scene: Scene
-) -> None:
-    scene.sandbox.org.page_limit = page
-    for _ in range(4):
-        scene.plant(scene.others)
-    app = scene.plant(scene.ours, granted=SCOPES)
-    if gone:
-        scene.env.write(CLIENT_ID=GONE)
-    assert ("CLIENT_ID" in scene.env.values()) == gone
-
-    result = scene.step_2()
-
-    assert result.returncode == 0, result.stderr
-    found = FOUND.format(app=scene.shown(app)) + SETTING.format(id=app.id)
-    assert result.stdout == found + GRANTED
-    assert f"{app.id} holds this key" in result.stderr
-    assert (GONE in result.stderr) == gone
-    assert scene.env["CLIENT_ID"] == app.id
-    assert scene.changes() == []
-    lists = [request for request in scene.sent() if "clients?" in request]
-    assert lists[0] == "GET /oauth2/v1/clients?limit=200"
-    assert len(lists) == pages
-
-
-def test_where_the_list_hides_keys_only_apps_that_can_be_ours_are_fetched(scene: Scene) -> None:
-    scene.sandbox.org.list_shows_keys = False
-    scene.plant(application_type="web", token_endpoint_auth_method="client_secret_basic")  # noqa: S106 - the name of a method
-    scene.plant(jwks_uri="https://keys.example")
-    candidates = [scene.plant(scene.others), scene.plant(scene.ours, granted=SCOPES)]
-
-    result = scene.step_2()
-
-    assert result.returncode == 0, result.stderr
-    app = candidates[1]
-    found = FOUND.format(app=scene.shown(app)) + SETTING.format(id=app.id)
-    assert result.stdout == found + GRANTED
-    assert scene.env["CLIENT_ID"] == app.id
-    assert scene.changes() == []
-    fetched = [request for request in scene.sent() if request.startswith("GET /oauth2/v1/clients/")]
-    assert fetched[:-1] == [f"GET /oauth2/v1/clients/{client.id}" for client in candidates]
-    assert fetched[-1].endswith("/roles")
-
-
-def assert_refused_untouched(scene: Scene, before: bytes) -> str:
-    """Runs step 2, which must end with 1 and change nothing; what it says."""
-    result = scene.step_2()
-    assert (result.returncode, result.stdout) == (1, ""), result.stderr
-    assert scene.changes() == []
-    assert scene.env.path.read_bytes() == before
-    assert not any(client.grants or client.roles for client in scene.sandbox.org.clients.values())
-    return result.stderr
-
-
-@pytest.mark.parametrize("shows_keys", [True, False], ids=["keys-in-list", "keys-hidden"])
-def test_an_app_planted_with_our_key_and_another_gets_nothing(
-    shows_keys: bool, scene: Scene
-) -> None:
-    scene.sandbox.org.list_shows_keys = shows_keys
-    scene.env.write(ADMIN_ROLES="READ_ONLY_ADMIN")
-    planted = scene.plant(scene.ours, scene.others, name="Nightly report")
-
-    said = assert_refused_untouched(scene, scene.env.path.read_bytes())
-
-    assert "trusts other keys too" in said
-    assert f"  {planted.id}  Nightly report\n" in said
-    assert "CLIENT_ID=" in said
-
-
-def test_of_two_apps_that_hold_our_key_the_user_has_to_choose_one(scene: Scene) -> None:
-    one, two = scene.plant(scene.ours, name="one"), scene.plant(scene.ours, name="two")
-
-    said = assert_refused_untouched(scene, scene.env.path.read_bytes())
-
-    assert f"  {one.id}  one\n  {two.id}  two\n" in said
-    scene.env.write(CLIENT_ID=two.id)
-    chosen = scene.step_2()
-    assert chosen.returncode == 0, chosen.stderr
-    assert (list(one.grants), list(two.grants)) == ([], SCOPES.split())
-
-
-def test_the_name_of_a_candidate_cannot_pretend_to_be_another_one(scene: Scene) -> None:
-    planted = scene.plant(scene.ours, scene.others, name="x\n  0oaForged  yours")
-
-    said = assert_refused_untouched(scene, scene.env.path.read_bytes())
-
-    listed = [line.split()[0] for line in said.splitlines() if line.startswith("  ")]
-    assert listed == [planted.id]
-
-
-@pytest.mark.parametrize("named", [True, False], ids=["CLIENT_ID", "search"])
-@pytest.mark.parametrize(
-    ("name", "value", "reason"),
-    [
-        pytest.param("application_type", "web", "is not a service app", id="web"),
-        pytest.param(
-            "token_endpoint_auth_method", "client_secret_jwt", "private_key_jwt", id="method"
-        ),
-        pytest.param("status", "INACTIVE", "is deactivated", id="deactivated"),
-        pytest.param("jwks_uri", "https://keys.example", "from a jwks_uri", id="jwks-uri"),
-    ],
-)
-def test_an_app_that_this_flow_cannot_use_is_left_alone(
-    name: str, value: str, reason: str, named: bool, scene: Scene
-) -> None:
-    make = scene.settled if named else scene.plant
-    unfit = make(*([] if named else [scene.ours]), granted="", **{name: value})
-
-    said = assert_refused_untouched(scene, scene.env.path.read_bytes())
-
-    assert reason in said
-    assert unfit.id in said
-    assert "generate_keys.py --force" in said
-    assert ("CLIENT_ID" in said) == named  # another id helps only who named one
-
-
-@pytest.mark.parametrize("member", ["n", "e"], ids=["another-modulus", "another-exponent"])
-def test_an_app_with_our_kid_and_name_and_another_key_is_not_ours(
-    member: str, scene: Scene
-) -> None:
-    another = {"n": scene.others["n"], "e": "Aw"}[member]
-    twin = scene.plant({**scene.ours, member: another}, name="Private Key JWT Service App")
-
-    result = scene.step_2()
-
-    assert result.returncode == 0, result.stderr
-    assert list(scene.sandbox.org.clients) == [twin.id, scene.env["CLIENT_ID"]]
-    assert result.stdout.startswith("///////////////// Okta Service app created:")
-    assert not twin.grants
-
-
-@pytest.mark.parametrize("answer", [None, status(401, NO_CLIENT)], ids=["404", "invalid-client"])
-def test_an_app_that_was_deleted_at_okta_is_replaced_by_a_new_one(
-    answer: Any, scene: Scene
-) -> None:
-    if answer:
-        scene.sandbox.faults.add(Fault(f"GET /oauth2/v1/clients/{GONE}", answer))
-    scene.env.write(CLIENT_ID=GONE)
-
-    result = scene.step_2()
-
-    assert result.returncode == 0, result.stderr
-    (client,) = scene.sandbox.org.clients.values()
-    assert scene.env["CLIENT_ID"] == client.id
-    assert f"app {GONE} (CLIENT_ID) no longer exists" in result.stderr
-    assert result.stdout.startswith("///////////////// Okta Service app created:\n\n{")
-    assert result.stdout.endswith(SETTING.format(id=client.id) + GRANTED)
-
-
-# The key
-
-
-def kid_of_last_assertion(scene: Scene) -> str | None:
-    form = scene.sandbox.seen[-1].request.body.decode()
-    assertion = form.partition("client_assertion=")[2].partition("&")[0]
-    return jwt.get_unverified_header(assertion).get("kid")
-
-
-def test_a_new_key_is_added_beside_the_old_one_and_step_3_works_with_it(scene: Scene) -> None:
+def test_new_key_is_added_beside_the_old_ones_and_works(scene: Scene) -> None:
     app = scene.settled(spare := {**scene.others, "status": "INACTIVE"})
     assert scene.run(STEP_1, "--force").returncode == 0
     assert scene.run(STEP_3).returncode == 3
     scene.sandbox.seen.clear()
-
-    result = scene.step_2()
-
-    assert result.returncode == 0, result.stderr
-    assert scene.changes() == [f"POST /api/v1/apps/{app.id}/credentials/jwks"]
+    result = scene.ends(0)
+    assert scene.changes() == [f"POST {KEYS.format(id=app.id)}"]
     (sent,) = scene.bodies()
     assert sent["n"] == scene.env["MODULUS"]
     assert sent["kid"] == RSAKey.import_key(sent).thumbprint() == scene.env["KEY_ID"]
@@ -215,97 +33,184 @@ def test_a_new_key_is_added_beside_the_old_one_and_step_3_works_with_it(scene: S
     assert f"the key {sent['kid']} was added" in result.stderr
     assert f"trusts other keys too: {scene.ours['kid']}; remove one that leaked" in result.stderr
     assert scene.run(STEP_3).returncode == 0
-    assert kid_of_last_assertion(scene) == sent["kid"]
 
 
-@pytest.mark.parametrize("kid", ["O4O", None], ids=["O4O", "no-kid"])
-def test_key_id_becomes_the_kid_by_which_the_app_knows_our_key(
-    kid: str | None, scene: Scene
-) -> None:
-    app = scene.plant({**scene.ours, "kid": kid}, granted=SCOPES)
-
-    result = scene.step_2()
-
-    assert result.returncode == 0, result.stderr
-    assert scene.env["CLIENT_ID"] == app.id
-    assert scene.env["KEY_ID"] == (kid or "")
+def test_key_without_a_kid_has_to_be_mended_first(scene: Scene) -> None:
+    scene.named({**scene.others, "kid": None})
+    for options in ([], ["--dry-run"]):
+        assert "give it a key ID" in scene.ends(3, *options).stderr
     assert scene.changes() == []
-    assert scene.run(STEP_3).returncode == 0
-    assert kid_of_last_assertion(scene) == kid
 
 
-# Scopes
+@pytest.mark.parametrize("kid", ["O4O", None, ""])
+def test_key_id_becomes_the_kid_of_our_key_at_the_app(kid: str | None, scene: Scene) -> None:
+    app = scene.plant({**scene.ours, "kid": kid}, granted=SCOPES)
+    scene.ends(0)
+    assert (scene.env["CLIENT_ID"], scene.env["KEY_ID"]) == (app.id, kid or "")
+    assert scene.changes() == []
+    assert scene.run(STEP_3).returncode == 0  # the org knows no other kid
 
 
-def test_a_scope_that_was_added_takes_one_post_and_is_marked_as_new(scene: Scene) -> None:
+def test_missing_scope_is_granted_and_others_are_listed_not_removed(scene: Scene) -> None:
     app = scene.settled()
-    scene.env.write(SCOPES=f"okta.groups.read {SCOPES}")
-
-    result = scene.step_2()
-
-    assert result.returncode == 0, result.stderr
-    assert scene.changes() == [f"POST /api/v1/apps/{app.id}/grants"]
+    scene.env.write(SCOPES="okta.groups.read okta.users.read")
+    revoked = {"scopeId": "okta.groups.read", "status": "INACTIVE"}
+    scene.fault(f"GET /api/v1/apps/{app.id}/grants", with_body(lambda b: [*b, None, {}, revoked]))
+    result = scene.ends(0)
+    assert scene.changes() == [f"POST {GRANTS.format(id=app.id)}"]
     assert scene.bodies() == [{"issuer": scene.sandbox.url, "scopeId": "okta.groups.read"}]
-    assert result.stdout.endswith(GRANTED.replace("okta", "okta.groups.read (new)\nokta", 1))
+    assert result.stdout.endswith("granted:\n\nokta.groups.read (new)\nokta.users.read\n")
+    assert re.search("not in SCOPES.*: okta.users.manage\n", result.stderr)
     assert list(app.grants) == [*SCOPES.split(), "okta.groups.read"]
 
 
-def test_grants_beyond_scopes_are_named_and_stay(scene: Scene) -> None:
-    app = scene.settled()
-    scene.env.write(SCOPES="okta.users.read")
+@pytest.mark.parametrize(
+    ("line", "skip"),
+    [
+        (f"GET {GRANTS}", 1),  # the first look is before the grants
+        (f"GET {ROLES}", 0),
+        (f"POST {ROLES}", 0),
+        (f"POST {GRANTS}", 0),
+        ("nothing else", 0),
+    ],
+)
+@pytest.mark.parametrize(("action", "code"), [(FORBIDDEN, 3), (refused(500, "E0000009"), 4)])
+def test_refused_scope_is_named_whatever_fails_after_it(
+    line: str, skip: int, action: Action, code: int, scene: Scene
+) -> None:
+    app = scene.settled(granted="")
+    scene.env.write(ADMIN_ROLES="READ_ONLY_ADMIN")
+    scene.fault(f"POST {GRANTS.format(id=app.id)}", FORBIDDEN)
+    scene.fault(line.format(id=app.id), action, skip, times=None)
 
-    result = scene.step_2()
-
-    assert result.returncode == 0, result.stderr
-    assert scene.changes() == []
-    assert list(app.grants) == SCOPES.split()
-    (line,) = [line for line in result.stderr.splitlines() if "not in SCOPES" in line]
-    assert line.endswith(" okta.users.manage")
-    assert result.stdout.endswith("granted:\n\nokta.users.read\n")
-
-
-# Admin roles
+    broken = code == 4 and line != "nothing else"
+    result = scene.ends(4 if broken else 3)
+    error, _, hint = result.stderr.partition("what to do: ")
+    assert "granting okta.users.read: Okta answered 403 E0000006" in error
+    assert ("Super Admin" in hint, "E0000009" in error) == (True, broken)
+    all_fail = line == f"POST {GRANTS}"
+    assert ("granting okta.users.manage" in error, app.grants == {}) == (all_fail, all_fail)
+    none = "(none)" if code == 3 else "(unknown)"
+    granted = none if all_fail else "okta.users.manage (new)"
+    assert result.stdout.endswith(f"///////////////// Scopes granted:\n\n{granted}\n")
 
 
 @pytest.mark.parametrize("code", [201, 200])
-def test_a_role_is_assigned_once_over_two_runs_and_others_stay(code: int, scene: Scene) -> None:
+def test_role_is_assigned_once_and_others_stay(code: int, scene: Scene) -> None:
     app = scene.settled(roles="REPORT_ADMIN")
     scene.env.write(ADMIN_ROLES="READ_ONLY_ADMIN SUPER_ADMIN REPORT_ADMIN")
-    path = f"/oauth2/v1/clients/{app.id}/roles"
-    answer = patch(lambda answer: Response(code, answer.body, answer.headers))
-    scene.sandbox.faults.add(Fault(f"POST {path}", answer, times=None))
-
-    first = scene.step_2()
-
-    assert first.returncode == 0, first.stderr
+    path = ROLES.format(id=app.id)
+    scene.fault(f"POST {path}", patch(lambda r: Response(code, r.body, r.headers)), times=None)
+    first = scene.ends(0).stderr
     assert scene.changes() == [f"POST {path}"] * 2
     assert scene.bodies() == [{"type": "READ_ONLY_ADMIN"}, {"type": "SUPER_ADMIN"}]
-    assert f"the role READ_ONLY_ADMIN was assigned to the app {app.id}\n" in first.stderr
-    assert "SUPER_ADMIN lets whoever" in first.stderr
-    assert "not in ADMIN_ROLES" not in first.stderr
+    assert f"the role READ_ONLY_ADMIN was assigned to the app {app.id}\n" in first
+    assert ("SUPER_ADMIN lets whoever" in first, "not in ADMIN_ROLES" in first) == (True, False)
     scene.sandbox.seen.clear()
     scene.env.write(ADMIN_ROLES="READ_ONLY_ADMIN")
-    second = scene.step_2()
-    assert (second.returncode, scene.changes()) == (0, [])
-    assert "assigned" not in second.stderr
-    assert "SUPER_ADMIN lets whoever" not in second.stderr
-    (line,) = [line for line in second.stderr.splitlines() if "not in ADMIN_ROLES" in line]
-    assert line.endswith(" REPORT_ADMIN SUPER_ADMIN")
-    assert len(app.roles) == 3
+    second = scene.ends(0).stderr
+    assert (scene.changes(), len(app.roles)) == ([], 3)
+    assert not any(text in second for text in ("assigned", "SUPER_ADMIN lets whoever"))
+    assert re.search("not in ADMIN_ROLES.*: REPORT_ADMIN SUPER_ADMIN\n", second)
 
 
 @pytest.mark.parametrize("roles", ["", "REPORT_ADMIN"], ids=["no-role", "role"])
-def test_an_app_without_a_role_is_pointed_out_once_and_only_the_file_gives_roles(
-    roles: str, scene: Scene
-) -> None:
+def test_missing_role_is_mentioned_and_the_environment_gives_none(roles: str, scene: Scene) -> None:
     app = scene.settled(roles=roles)
-
-    result = scene.step_2(env={"ADMIN_ROLES": "SUPER_ADMIN no/role"})
-
-    assert result.returncode == 0, result.stderr
-    assert scene.changes() == []
-    assert list(app.roles) == roles.split()
+    result = scene.ends(0, env={"ADMIN_ROLES": "SUPER_ADMIN no/role"})
+    assert (scene.changes(), list(app.roles)) == ([], roles.split())
     hints = [line for line in result.stderr.splitlines() if "403" in line]
-    assert len(hints) == (0 if roles else 1)
-    assert all("ADMIN_ROLES=READ_ONLY_ADMIN" in line for line in hints)
+    assert ["ADMIN_ROLES=READ_ONLY_ADMIN" in line for line in hints] == [True] * (not roles)
     assert "SUPER_ADMIN" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "again", "code", "said"),
+    [
+        ("E0000090", status(200, [{"type": "ORG_ADMIN"}]), 0, "has the role ORG_ADMIN"),
+        ("E0000090", status(200, []), 3, "Okta answered 409 E0000090"),
+        ("E0000090", FORBIDDEN, 3, "Okta answered 409 E0000090"),
+        ("E0000999", status(200, []), 3, "Okta answered 409 E0000999"),
+    ],
+)
+def test_only_a_role_that_this_run_assigned_is_said_to_be(
+    error: str, again: Action, code: int, said: str, scene: Scene
+) -> None:
+    app = scene.settled()
+    scene.env.write(ADMIN_ROLES="ORG_ADMIN")
+    scene.fault(f"GET {ROLES.format(id=app.id)}", again, skip=1)
+    scene.fault(f"POST {ROLES.format(id=app.id)}", refused(409, error))
+    result = scene.ends(code)
+    assert (said in result.stderr, "was assigned" in result.stderr) == (True, False)
+
+
+def test_lists_that_may_not_be_read_are_explained_if_needed(scene: Scene) -> None:
+    app = scene.settled()
+    scene.fault(f"GET {ROLES.format(id=app.id)}", FORBIDDEN, times=None)
+    assert "403" not in scene.ends(0).stderr
+    scene.env.write(ADMIN_ROLES="READ_ONLY_ADMIN")
+    assert "reading the admin roles" in scene.ends(3).stderr
+    scene.fault(f"GET {GRANTS.format(id=app.id)}", FORBIDDEN)
+    result = scene.ends(3)
+    assert "Super Admin to read the grants" in result.stderr.partition("what to do:")[2]
+    assert "Scopes granted" not in result.stdout
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not-done"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (GRANTS, {"scopeId": "okta.logs.read"}),
+        (GRANTS, {}),
+        (GRANTS, None),
+        (ROLES, {"type": "ORG_ADMIN"}),
+        (ROLES, None),
+        (KEYS, {"kid": "other"}),
+    ],
+)
+def test_other_2xx_is_looked_up(path: str, body: Any, done: bool, scene: Scene) -> None:
+    app = scene.named(scene.others)
+    scene.env.write(ADMIN_ROLES="READ_ONLY_ADMIN", SCOPES="okta.users.read")
+    body = scene.ours | body if path == KEYS else body
+    scene.fault("POST " + path.format(id=app.id), (instead if done else status)(200, body))
+    result = scene.ends(0 if done else 4)
+    if done:
+        assert result.stdout.splitlines()[-1].startswith("okta.users.read")
+        assert scene.granted() == ["okta.users.read", "READ_ONLY_ADMIN"]
+    assert result.stdout.endswith("granted:\n\n(none)\n") == (path == GRANTS and not done)
+    assert "was assigned" not in result.stderr or app.roles
+
+
+OWN = "https://pretend.okta.com"
+DOCUMENTS: dict[str, tuple[Action | None, bool, int]] = {
+    "as-it-is": (None, True, 0),
+    "slash": (status(200, {"_links": {"organization": {"href": f"{OWN}/"}}}), True, 0),
+    "no-url": (status(200, {"_links": {"organization": {"href": "javascript:x"}}}), True, 3),
+    "no-link": (status(200, {"_links": {"organization": []}}), True, 3),
+    "no-links": (status(200, {"_links": []}), True, 3),
+    "page-404": (html(404), False, 0),
+    "E0000008": (refused(404, "E0000008"), False, 0),
+    "page-200": (html(200), False, 4),
+}
+
+
+@pytest.mark.parametrize(("action", "custom", "code"), DOCUMENTS.values(), ids=DOCUMENTS)
+def test_issuer_of_grants(action: Action | None, custom: bool, code: int, scene: Scene) -> None:
+    scene.sandbox.org.okta_domain = OWN if custom else ""
+    if action:
+        scene.fault(WELL_KNOWN, action)
+    scene.ends(code)
+    issuers = [sent.get("issuer") for sent in scene.bodies("/api/v1/apps/")]
+    issuer = OWN if custom and not code else scene.sandbox.url
+    assert issuers == ([] if code == 4 else [issuer] * 2)
+    assert scene.sent().count(WELL_KNOWN) == 1
+    scene.sandbox.seen.clear()
+    if not code:
+        assert scene.ends(0).stdout.endswith(GRANTED)
+        assert WELL_KNOWN not in scene.sent()
+
+
+@pytest.mark.parametrize("domain", ["okta.com", "oktapreview.com:8443"])
+def test_org_at_a_domain_of_okta_is_not_asked(domain: str) -> None:
+    org = okta.Org(f"https://example.{domain}", timeout=1, note=print)
+    assert grants._issuer(org) == f"https://example.{domain}"

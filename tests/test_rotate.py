@@ -1,123 +1,106 @@
-"""Key rotation: an old and a new key that both work, and a `.env` that works whatever happens."""
+"""--rotate-key and --retire-old-keys: whatever happens, the key in `.env` gets tokens."""
 
-import contextlib
 import os
-import resource
 import signal
-import subprocess
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
 import pytest
-from conftest import (
-    STEP_2,
-    STEP_3,
-    EnvFile,
-    Run,
-    clean_environment,
-    command,
-    plant,
-    public_jwk,
-    run_here,
-    trusting,
-    with_env_file,
-)
+from conftest import STEP_3, EnvFile, plant, public_jwk
 from cryptography.hazmat.primitives.asymmetric import rsa
-from faults import Action, Fault, Sandbox, Turn, hang, patch, reset_after, reset_before
+from faults import Action, Turn, reset_after, reset_before, status
+from scene import FORBIDDEN, INVALID_CLIENT, Scene, refused
+from test_delete_app import terminal
 
 from pkj import keys
 from pkj.app import rotate
 from pkj.okta import org
-from pkj.sandbox.exchange import Refusal, Response, management_refusal, oauth_refusal
 from pkj.sandbox.jose import shown_key
 from pkj.sandbox.state import APP_ADMIN, Client
 
-ROTATED = "///////////////// Key rotated:\n\n{kid}\n"
+ROTATE, RETIRE = "--rotate-key", "--retire-old-keys"
+RETIRED = "///////////////// Old keys retired:\n\nactive\ninactive\n"
 TOKEN = "POST /oauth2/v1/token"  # noqa: S105 - a path
-FORBIDDEN = management_refusal(403, "E0000006", "You do not have permission")
-UNKNOWN_KID = oauth_refusal(401, "invalid_client", "The client_assertion JWT kid is invalid.")
-BAD_PROOF = oauth_refusal(400, "invalid_dpop_proof", "The proof is invalid.")
 
 
 @dataclass
-class Life:
-    """A `.env`, its app at an org, and ways to run the scripts on both."""
+class Life(Scene):
+    """A scene with an app that trusts the key in `.env` and can get tokens."""
 
-    env: EnvFile
     app: Client
-    sandbox: Sandbox
-
-    def ran(
-        self, script: str, *options: str, name: str = ".env", **environ: str
-    ) -> subprocess.CompletedProcess[str]:
-        told = with_env_file(self.env.path.with_name(name), *options)
-        environment = trusting(self.sandbox, environ)
-        return run_here(script, *told, environment=environment, folder=self.env.path.parent)
 
     def kids(self) -> list[str]:
         return [key["kid"] for key in self.app.keys]
 
-    def changes(self) -> list[str]:
-        seen = [f"{one.request.method} {one.request.path}" for one in self.sandbox.seen]
-        return [line for line in seen if not line.startswith("GET")]
-
-    def refuses(self, match: str, refusal: Refusal, times: int | None = 1) -> None:
-        self.sandbox.faults.add(Fault(match, lambda turn: turn.send(refusal.answer), times=times))
-
-    def fails(self, code: int, said: str = "", option: str = "--rotate-key") -> None:
-        """The rotation ends with this code, `.env` stays, and no key is added or removed."""
+    def stops(self, code: int, *options: str, **more: Any) -> str:
+        """Run; it must end with this code, and `.env` and the keys stay. Return what it says."""
         before, kids = self.env.path.read_bytes(), self.kids()
-        ended = self.ran(STEP_2, *option.split())
-        assert (ended.returncode, ended.stdout) == (code, ""), ended.stderr
-        assert said in ended.stderr
-        assert (self.env.path.read_bytes(), self.kids()) == (before, kids)
+        result = self.ends(code, *options, **more)
+        assert (result.stdout, self.env.path.read_bytes(), self.kids()) == ("", before, kids)
+        return result.stderr
+
+    def replaced_during_the_proof(self, key: rsa.RSAPrivateKey) -> None:
+        """Let another run put this key into `.env`."""
+
+        def replace() -> None:
+            self.app.keys.append(shown_key(public_jwk(key)))
+            self.env.write(**keys.of_new_key(key))
+
+        self.meanwhile(TOKEN, replace)
 
     def goes_on(self) -> None:
-        """The token still comes, the next rotation succeeds, and retiring leaves one key."""
+        """Tokens still come, the next rotation works, and retiring leaves one key."""
         self.sandbox.faults.clear()
-        assert self.ran(STEP_3).returncode == 0
+        assert self.run(STEP_3).returncode == 0
         known = self.env["KEY_ID"]
-        assert self.ran(STEP_2, "--rotate-key").returncode == 0
+        self.ends(0, ROTATE)
         assert {known, self.env["KEY_ID"]} <= set(self.kids())
-        assert [self.ran(STEP_3, name=name).returncode for name in (".env", ".env.previous")] == [
-            0,
-            0,
-        ]
-        assert self.ran(STEP_2, "--retire-old-keys", "--yes").returncode == 0
+        for name in (".env", ".env.previous"):
+            assert self.run(STEP_3, env_file=self.env.path.with_name(name)).returncode == 0
+        self.ends(0, RETIRE, "--yes")
         assert self.kids() == [self.env["KEY_ID"]] != [known]
 
 
 @pytest.fixture
-def life(
-    env_with_key: EnvFile, app: Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> Life:
-    monkeypatch.setattr(org, "PAUSES", (0.0, 0.0))
-    monkeypatch.setattr(rotate, "TRUST_PAUSES", (0.0, 0.0, 0.0))
-    return Life(env_with_key, app, sandbox)
+def life(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Life:
+    monkeypatch.setattr(rotate, "time", org.time)  # the one that does not wait
+    return Life(**vars(scene), app=scene.settled(roles="READ_ONLY_ADMIN"))
+
+
+@pytest.fixture
+def old(life: Life, other_key: rsa.RSAPrivateKey) -> list[str]:
+    """The app gets two keys to retire and one for encryption; the requests to retire them."""
+    for kid, use in (("active", "sig"), ("inactive", None), ("encrypts", "enc")):
+        changes = {"kid": kid, "use": use, "status": "ACTIVE" if use else "INACTIVE"}
+        life.app.keys.append(shown_key(public_jwk(other_key) | changes))
+    path = f"/api/v1/apps/{life.app.id}/credentials/jwks/"
+    first, second = (path + life.app.keys[number]["id"] for number in (1, 2))
+    return [TOKEN, f"POST {first}/lifecycle/deactivate", f"DELETE {first}", f"DELETE {second}"]
 
 
 @pytest.mark.parametrize(
     ("bits", "bound", "dpop"), [(2048, False, ""), (3072, True, ""), (2048, True, "true")]
 )
-def test_rotation_saves_a_proven_key_and_leaves_the_old_one_trusted(
-    bits: int, bound: bool, dpop: str, life: Life
-) -> None:
+def test_rotation_leaves_the_old_key_trusted(bits: int, bound: bool, dpop: str, life: Life) -> None:
     key = keys.generate(bits)
     life.env.write(**keys.of_new_key(key), DPOP=dpop)
     life.app = plant(life.sandbox, life.env, key, dpop_bound=bound)
-    before, old = life.env.values(), life.kids()
-
-    ended = life.ran(STEP_2, "--rotate-key")
-
-    new = life.env["KEY_ID"] or ""
-    assert (ended.returncode, ended.stdout) == (0, ROTATED.format(kid=new)), ended.stderr
-    assert life.kids() == [*old, new]
+    before, old, written = life.env.values(), life.kids()[0], life.env.path.stat()
+    add, save = life.ends(0, ROTATE, "--dry-run").stdout.splitlines()
+    assert add.startswith(f"would add a new key of {bits} bits to the app {life.app.id}")
+    assert save.startswith(f"would save it in {life.env.path}")
+    assert (life.changes(), life.env.path.stat()) == ([], written)
+    result = life.ends(0, ROTATE)
+    new = life.env["KEY_ID"]
+    assert result.stdout == f"///////////////// Key rotated:\n\n{new}\n"
+    assert life.kids() == [old, new]
     assert keys.load_private(life.env["PRIVATE_KEY"] or "").key_size == bits
-    assert f"the old key {old[0]} is still trusted" in ended.stderr
-    assert "create_okta_service_app.py --retire-old-keys" in ended.stderr
+    assert f"the old key {old} is still trusted" in result.stderr
+    assert "create_okta_service_app.py --retire-old-keys" in result.stderr
     changed = {"PRIVATE_KEY", "PUBLIC_KEY", "MODULUS", "KEY_ID"}
     assert dict(before.items() - life.env.values().items()).keys() == changed
     assert EnvFile(life.env.path.with_name(".env.previous")).values() == before
@@ -135,14 +118,8 @@ def interrupt(*, after_work: bool) -> Action:
     return act
 
 
-def refused(turn: Turn) -> None:
-    turn.send((BAD_PROOF if turn.seen.request.path.endswith("/token") else FORBIDDEN).answer)
-
-
-REQUESTS = ["client", "status", "keys", "add", "prove"]
-ADD = REQUESTS.index("add")
 FAULTS: dict[str, tuple[Action, int, int]] = {
-    "refused": (refused, 1, 3),
+    "refused": (FORBIDDEN, 1, 3),
     "lost-before": (reset_before(), 3, 4),
     "lost-after": (reset_after(), 3, 4),
     "ctrl-c-before": (interrupt(after_work=False), 1, 130),
@@ -150,132 +127,81 @@ FAULTS: dict[str, tuple[Action, int, int]] = {
 }
 """What happens, for how many attempts of one request, and the exit code."""
 
+faulty = pytest.mark.parametrize("fault", FAULTS)
+once_or_always = pytest.mark.parametrize("times", [1, None], ids=["once", "from-then-on"])
 
-@pytest.mark.parametrize("for_ever", [False, True], ids=["once", "from-then-on"])
-@pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("number", range(len(REQUESTS)), ids=REQUESTS)
-def test_a_rotation_stopped_at_any_request_changes_nothing(
-    number: int, fault: str, for_ever: bool, life: Life
-) -> None:
-    action, times, code = FAULTS[fault]
-    life.sandbox.faults.add(Fault("", action, skip=number, times=None if for_ever else times))
-    if (number, fault, for_ever) == (ADD, "lost-after", False):
-        assert life.ran(STEP_2, "--rotate-key").returncode == 0  # looked up, and found
-    elif number >= ADD and for_ever and (number, fault) != (ADD, "refused"):
+ROTATION = ["client", "status", "keys", "add", "prove"]
+ADD = ROTATION.index("add")
+RETIREMENT = ["client", "status", "keys", "prove", "deactivate", "delete", "delete-inactive"]
+
+
+@once_or_always
+@faulty
+@pytest.mark.parametrize("number", range(len(ROTATION)), ids=ROTATION)
+def test_rotation_can_stop_anywhere(number: int, fault: str, times: int | None, life: Life) -> None:
+    action, attempts, code = FAULTS[fault]
+    life.fault("", action, number, times and attempts)
+    if (number, fault, times) == (ADD, "lost-after", 1):
+        life.ends(0, ROTATE)  # looked up, and found
+    elif number >= ADD and not times and (number, fault) != (ADD, "refused"):
         before = life.env.path.read_bytes()
-        ended = life.ran(STEP_2, "--rotate-key", "--timeout", "1")
-        assert (ended.returncode, life.env.path.read_bytes()) == (code, before)
-        assert f"may still be at the app {life.app.id}" in ended.stderr
-        assert all(f"the key {kid} may" in ended.stderr for kid in life.kids()[1:])
-        assert "--retire-old-keys" in ended.stderr
+        said = life.ends(code, ROTATE, "--timeout", "1").stderr
+        assert life.env.path.read_bytes() == before
+        assert f"may still be at the app {life.app.id}" in said
+        assert all(f"the key {kid} may" in said for kid in life.kids()[1:])
+        assert "--retire-old-keys" in said
     else:
-        life.fails(code)
-    life.goes_on()
-
-
-@pytest.mark.parametrize(
-    ("number", "done"), [*((n, False) for n in range(len(REQUESTS))), (ADD, True), (ADD + 1, True)]
-)
-def test_a_rotation_killed_at_any_request_changes_nothing(
-    number: int, done: bool, life: Life
-) -> None:
-    life.sandbox.faults.add(Fault("", hang(after_work=done), skip=number))
-    before = life.env.path.read_bytes()
-    full = command(STEP_2, "--env-file", life.env.path, "--rotate-key")
-    environment = clean_environment(REQUESTS_CA_BUNDLE=str(life.sandbox.ca_file))
-    with subprocess.Popen(full, env=environment) as process:
-        hung = life.sandbox.faults.hanging.wait(30)
-        process.kill()
-    assert (hung, life.env.path.read_bytes()) == (True, before)
-    assert len(life.kids()) == (2 if (number, done) >= (ADD, True) else 1)
-    life.goes_on()
-
-
-@pytest.mark.parametrize("late", [False, True], ids=["from-the-start", "after-the-proof"])
-def test_an_env_file_that_cannot_be_written_stays(late: bool, life: Life) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)  # for root too, unlike a mode
-
-    def fill(answer: Response) -> Response:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (16, limits[1]))
-        return answer
-
-    life.sandbox.faults.add(Fault(TOKEN, patch(fill)))
-    if not late:
-        fill(Response(200))
-    try:
-        life.fails(1, "cannot be written")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert bool(life.sandbox.seen) == late
+        life.stops(code, ROTATE)
     life.goes_on()
 
 
 @pytest.mark.parametrize("number", [1, 2, 3], ids=["trial", "copy", "save"])
-@pytest.mark.parametrize("done", [False, True])
-def test_an_interrupt_while_saving_leaves_a_key_that_works(
-    number: int, done: bool, life: Life, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "done", "code"),
+    [(KeyboardInterrupt(), False, 130), (KeyboardInterrupt(), True, 130), (OSError(28), False, 1)],
+)
+def test_stop_while_saving_leaves_a_key_that_works(
+    error: BaseException, done: bool, code: int, number: int, life: Life
 ) -> None:
     replace, calls = os.replace, []
 
-    def interrupted(*names: Path) -> None:
+    def stopped(*names: Path) -> None:
         calls.append(names)
         if len(calls) != number or done:
             replace(*names)
         if len(calls) == number:
-            raise KeyboardInterrupt
+            raise error
 
-    with monkeypatch.context() as patched:
-        patched.setattr(os, "replace", interrupted)
-        assert life.ran(STEP_2, "--rotate-key").returncode == 130
-    assert life.kids()[-1] == life.env["KEY_ID"]
-    assert len(life.kids()) == (2 if (number, done) == (3, True) else 1)
+    with mock.patch.object(os, "replace", stopped):
+        life.ends(code, ROTATE)
+    saved = (number, done) == (3, True)
+    assert (life.kids()[-1], len(life.kids())) == (life.env["KEY_ID"], 2 if saved else 1)
+    assert (life.sandbox.connections == 0) == (number == 1)
     life.goes_on()
 
 
-def test_a_new_key_is_saved_as_soon_as_okta_trusts_it_and_not_before(life: Life) -> None:
-    life.refuses(TOKEN, UNKNOWN_KID, times=4)
-    life.fails(3, "run this again in a few minutes")
-    life.refuses(TOKEN, UNKNOWN_KID, times=3)
-    assert life.ran(STEP_2, "--rotate-key").returncode == 0
+def test_new_key_is_saved_only_once_okta_trusts_it(life: Life, pauses: list[float]) -> None:
+    unknown = {"error_description": "kid is invalid"}
+    life.fault(TOKEN, status(401, INVALID_CLIENT | unknown), times=4)
+    assert "run this again in a few minutes" in life.stops(3, ROTATE)
+    wrong = {"error_description": "signature is invalid"}
+    life.fault(TOKEN, status(401, INVALID_CLIENT | wrong), times=3)
+    life.ends(0, ROTATE)
+    assert (pauses, len(life.kids())) == ([1, 2, 4] * 2, 2)
     life.app.grants.clear()
-    ended = life.ran(STEP_2, "--rotate-key")
-    assert ended.returncode == 0, ended.stderr
-    assert "accepted the new key but issued no token" in ended.stderr
-    assert life.kids()[-1] == life.env["KEY_ID"]
+    assert "accepted the new key but issued no token" in life.ends(0, ROTATE).stderr
+    assert life.kids()[2:] == [life.env["KEY_ID"]]
 
 
-def test_a_key_that_was_replaced_meanwhile_stays(life: Life, other_key: rsa.RSAPrivateKey) -> None:
-    def replace(answer: Response) -> Response:
-        life.app.keys.append(shown_key(public_jwk(other_key)))
-        life.env.write(**keys.of_new_key(other_key))
-        return answer
-
-    life.sandbox.faults.add(Fault(TOKEN, patch(replace)))
-    ended = life.ran(STEP_2, "--rotate-key")
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert "PRIVATE_KEY and MODULUS were changed while this ran" in ended.stderr
-    assert (len(life.kids()), life.kids()[-1]) == (2, life.env["KEY_ID"])
+def test_key_that_was_replaced_meanwhile_stays(life: Life, other_key: rsa.RSAPrivateKey) -> None:
+    life.replaced_during_the_proof(other_key)
+    result = life.ends(1, ROTATE)
+    assert "PRIVATE_KEY and MODULUS were changed while this ran" in result.stderr
+    assert (result.stdout, life.kids()[1:]) == ("", [life.env["KEY_ID"]])
     life.goes_on()
 
 
-def test_two_rotations_at_once_leave_a_key_that_works(life: Life, process: Run) -> None:
-    both = threading.Barrier(2)
-
-    def together(answer: Response) -> Response:
-        with contextlib.suppress(threading.BrokenBarrierError):
-            both.wait(2)
-        return answer
-
-    life.sandbox.faults.add(Fault(TOKEN, patch(together), times=None))
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda _: process(STEP_2, "--rotate-key"), range(2)))
-    codes = sorted(result.returncode for result in results)
-    assert codes in ([0, 1], [0, 0]), [result.stderr for result in results]
-    assert len(life.kids()) == 1 + codes.count(0)
-    life.goes_on()
-
-
-HINDRANCES: dict[str, Callable[[Life], object]] = {
+UNUSABLE: dict[str, Callable[[Life], object]] = {
     "PRIVATE_KEY is not in": lambda life: life.env.write(PRIVATE_KEY=""),
     "CLIENT_ID: written by": lambda life: life.env.write(CLIENT_ID=""),
     "does not exist at": lambda life: life.sandbox.org.clients.clear(),
@@ -286,47 +212,121 @@ HINDRANCES: dict[str, Callable[[Life], object]] = {
 }
 
 
-@pytest.mark.parametrize("option", ["--rotate-key", "--retire-old-keys --yes"])
-@pytest.mark.parametrize("said", HINDRANCES)
-def test_an_app_that_is_not_ours_stays_as_it_is(said: str, option: str, life: Life) -> None:
-    HINDRANCES[said](life)
-    life.fails(1, said, option)
+@pytest.mark.parametrize("options", ["--rotate-key", "--retire-old-keys --yes"])
+@pytest.mark.parametrize(("said", "arrange"), UNUSABLE.items(), ids=UNUSABLE)
+def test_app_that_is_not_ours_is_left_alone(
+    said: str, arrange: Callable[[Life], object], options: str, life: Life
+) -> None:
+    arrange(life)
+    assert said in life.stops(1, *options.split())
     assert life.changes() == []
 
 
-@pytest.mark.parametrize("name", ["PRIVATE_KEY", "MODULUS", "KEY_ID"])
-def test_a_key_from_the_environment_is_not_rotated(name: str, life: Life) -> None:
-    ended = life.ran(STEP_2, "--rotate-key", **{name: life.env[name] or ""})
-    assert (ended.returncode, ended.stdout, life.sandbox.connections) == (1, "", 0)
-    assert f"{name} set in the environment" in ended.stderr
-
-
 @pytest.mark.parametrize(
-    ("number", "admin", "said"),
-    [(1, APP_ADMIN, "only a Super Admin may change"), (50, "SUPER_ADMIN", "--retire-old-keys`")],
+    ("number", "said"), [(49, "only a Super Admin may change"), (50, "--retire-old-keys` first")]
 )
-def test_what_okta_refuses_comes_with_a_hint(
-    number: int, admin: str, said: str, life: Life
-) -> None:
+def test_refused_key_comes_with_a_hint(number: int, said: str, life: Life) -> None:
     first = life.app.keys[0]
     life.app.keys += [first | {"kid": str(n), "id": f"pks{n}", "n": "Aw"} for n in range(1, number)]
-    life.sandbox.org.api_keys[life.sandbox.org.api_key] = admin
-    life.fails(3, said)
-
-
-def test_a_dry_run_says_what_a_rotation_would_do(life: Life) -> None:
-    before = life.env.path.stat()
-    ended = life.ran(STEP_2, "--rotate-key", "--dry-run")
-    assert (ended.returncode, life.changes(), life.env.path.stat()) == (0, [], before), ended.stderr
-    add, save = ended.stdout.splitlines()
-    assert add.startswith(f"would add a new key of 2048 bits to the app {life.app.id}")
-    assert save.startswith(f"would save it in {life.env.path}")
+    if number < 50:
+        life.sandbox.org.api_keys[life.sandbox.org.api_key] = APP_ADMIN
+    assert said in life.stops(3, ROTATE)
 
 
 @pytest.mark.parametrize(
-    "options",
-    ["--rotate-key --retire-old-keys", "--delete --rotate-key", "--rotate-key --yes"],
+    ("options", "exported", "code", "said"),
+    [
+        ("--rotate-key", "PRIVATE_KEY", 1, "PRIVATE_KEY set in the environment"),
+        ("--rotate-key", "MODULUS", 1, "MODULUS set in the environment"),
+        ("--rotate-key", "KEY_ID", 1, "KEY_ID set in the environment"),
+        ("--rotate-key --retire-old-keys", "", 2, "not allowed with"),
+        ("--delete --rotate-key", "", 2, "not allowed with"),
+        ("--rotate-key --yes", "", 2, "--yes requires"),
+        ("--retire-old-keys", "", 2, "add --yes"),
+    ],
 )
-def test_options_that_do_not_go_together_send_nothing(options: str, life: Life) -> None:
-    life.fails(2, option=options)
+def test_nothing_is_sent(options: str, exported: str, code: int, said: str, life: Life) -> None:
+    environment = {exported: life.env[exported]} if exported else {}
+    assert said in life.stops(code, *options.split(), env=environment)
     assert life.sandbox.connections == 0
+
+
+def test_every_other_signing_key_is_deleted_after_a_proof(life: Life, old: list[str]) -> None:
+    dry = life.ends(0, RETIRE, "--dry-run").stdout
+    would = f"would delete the key {{}} of the app {life.app.id}\n"
+    assert (dry, life.changes()) == (would.format("active") + would.format("inactive"), [])
+    life.sandbox.seen.clear()
+    assert life.ends(0, RETIRE, "--yes").stdout == RETIRED
+    assert (life.changes(), len(life.sandbox.seen)) == (old, len(RETIREMENT))
+    assert "nothing to retire" in life.stops(0, RETIRE, "--yes")
+    assert (life.changes(), life.kids()) == (old, [life.env["KEY_ID"], "encrypts"])
+
+
+@once_or_always
+@faulty
+@pytest.mark.parametrize("number", range(len(RETIREMENT)), ids=RETIREMENT)
+@pytest.mark.usefixtures("old")
+def test_retirement_can_stop_anywhere(
+    number: int, fault: str, times: int | None, life: Life
+) -> None:
+    action, attempts, code = FAULTS[fault]
+    life.fault("", action, number, times and attempts)
+    result = life.ends(code, RETIRE, "--yes")
+    changing = number > RETIREMENT.index("prove")
+    assert changing or life.kids()[1:] == ["active", "inactive", "encrypts"]
+    assert ("only a Super Admin may change" in result.stderr) == (fault == "refused" and changing)
+    life.sandbox.faults.clear()
+    assert life.run(STEP_3).returncode == 0
+    life.ends(0, RETIRE, "--yes")
+    assert life.kids() == [life.env["KEY_ID"], "encrypts"]
+
+
+@pytest.mark.parametrize(
+    ("number", "action", "code", "retired"),
+    [
+        (1, refused(404, "E0000007"), 0, "active\ninactive\n"),
+        (2, refused(404, "E0000007"), 0, "active\ninactive\n"),
+        (2, status(200), 4, ""),
+        (3, status(200), 4, "active\n"),
+    ],
+)
+def test_only_404_and_204_count_as_deleted(
+    number: int, action: Action, code: int, retired: str, life: Life, old: list[str]
+) -> None:
+    life.fault(old[number], action)
+    assert life.ends(code, RETIRE, "--yes").stdout.partition("\n\n")[2] == retired
+
+
+@pytest.mark.parametrize("why", ["refused", "not-granted", "wrong-kid", "replaced"])
+@pytest.mark.usefixtures("old")
+def test_unproven_key_retires_nothing(why: str, life: Life, other_key: rsa.RSAPrivateKey) -> None:
+    if why == "refused":
+        life.fault(TOKEN, FORBIDDEN)
+    elif why == "not-granted":
+        life.app.grants.clear()
+    elif why == "wrong-kid":
+        life.env.write(KEY_ID="active")
+    else:
+        life.replaced_during_the_proof(other_key)
+    result = life.ends(1 if why == "replaced" else 3, RETIRE, "--yes")
+    assert (result.stdout, life.changes()) == ("", [TOKEN])
+
+
+@pytest.mark.parametrize(("in_file", "code", "left"), [(True, 1, 4), (False, 0, 2)])
+@pytest.mark.usefixtures("old")
+def test_key_of_the_environment_does_not_retire_the_one_in_the_file(
+    in_file: bool, code: int, left: int, life: Life, other_key: rsa.RSAPrivateKey
+) -> None:
+    environment = {"PRIVATE_KEY": life.env["PRIVATE_KEY"], "KEY_ID": life.kids()[0]}
+    life.env.write(MODULUS="", PRIVATE_KEY=keys.private_pem(other_key) if in_file else "")
+    life.ends(code, RETIRE, "--yes", env=environment)
+    assert len(life.kids()) == left
+
+
+@pytest.mark.parametrize(("typed", "code"), [("{id}", 0), ("yes", 1)])
+def test_client_id_typed_confirms(typed: str, code: int, life: Life, old: list[str]) -> None:
+    with terminal(typed.format(id=life.app.id) + "\n") as stdin:
+        result = life.ends(code, RETIRE, stdin=stdin)
+    assert "\n  active\n  inactive\n" in result.stderr
+    assert ("nothing was deleted" in result.stderr) == (code == 1)
+    assert (result.stdout, life.changes()) == (("", old[:1]) if code else (RETIRED, old))
