@@ -1,66 +1,67 @@
-"""`--check`: the fresh token is used once, and what came back is said in a line and a sentence."""
+"""get_access_token.py --check uses the new token once; also what --check and --for take."""
 
-import re
-from typing import Any
+from urllib.parse import unquote
 
+import faults
 import pytest
 from conftest import STEP_3, EnvFile, Run
-from dpop_requests import bare_claims, claims_of
-from faults import (
-    Action,
-    Fault,
-    Sandbox,
-    delay,
-    echo,
-    hang,
-    html,
-    patch,
-    rate_limit,
-    redirect,
-    reset_before,
-    status,
-    truncate,
-)
+from dpop_requests import TOKEN, bare_claims, call, claims_of, headers_in
+from faults import Action, Fault, Sandbox, Turn, status
+from test_get_token import changed
 
-from pkj.errors import UsageError
-from pkj.sandbox.exchange import Request, Response, management_refusal, oauth_refusal
+from pkj.sandbox.exchange import Request, management_refusal
 from pkj.sandbox.state import Client
-from pkj.token.check import check_usage
 
+pytestmark = pytest.mark.usefixtures("bound")
 USERS = "/api/v1/users?limit=1"
 GET = "GET /api/v1/"
+CHUNKED = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+EARLY = "`create_okta_service_app.py` ran only seconds ago"
 
 
 def calls_in(sandbox: Sandbox) -> list[Request]:
     return [seen.request for seen in sandbox.seen if seen.request.method == "GET"]
 
 
-def refusal(code: int, error: str, summary: str, **headers: str) -> Action:
-    """In the management shape; header names have underscores for hyphens."""
-    body = management_refusal(code, error, summary).answer.body
-    return status(code, body, {k.replace("_", "-"): v for k, v in headers.items()})
-
-
 def hint_of(stderr: str) -> str:
     return stderr.partition("what to do: ")[2]
 
 
-# It works
+def challenge(code: int, error: str, body: object = None, **headers: str) -> Action:
+    """A refusal with the error in a header; header names have underscores for hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return status(code, body, {"www-authenticate": f"Bearer {error}".strip(), **named})
 
 
-@pytest.mark.parametrize("word", ["true", "false", ""], ids=["dpop", "bearer", "absent_and_dpop"])
-def test_a_token_that_works_is_a_line_on_stdout_and_0(
+def raw(text: str) -> Action:
+    """This text in place of a response; SENT in it is the Authorization header of the request."""
+
+    def act(turn: Turn) -> None:
+        sent = turn.seen.request.headers["authorization"]
+        turn.connection.sendall(text.replace("SENT", sent).encode())
+        turn.close()
+
+    return act
+
+
+def refusal(code: int, error: str, summary: str = "x") -> Action:
+    return status(code, management_refusal(code, error, summary).answer.body)
+
+
+# Successes
+
+
+@pytest.mark.parametrize("word", ["true", "false", ""])
+def test_working_token_is_one_line_and_the_status(
     app: Client, env_with_key: EnvFile, run: Run, sandbox: Sandbox, word: str
 ) -> None:
     app.dpop_bound = word != "false"
     env_with_key.write(DPOP=word)
     before = env_with_key.path.read_bytes()
+    result = run(STEP_3, "--check", "-v")
 
-    result = run(STEP_3, "--check")
-
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == f"GET {USERS} 200\n"
-    assert "pretend" not in result.stderr
+    assert (result.returncode, result.stdout) == (0, f"GET {USERS} 200\n"), result.stderr
+    assert "pretend.example" not in result.stderr
     assert "eyJ" not in result.stderr
     (request,) = calls_in(sandbox)
     assert request.target == USERS
@@ -73,294 +74,236 @@ def test_a_token_that_works_is_a_line_on_stdout_and_0(
     assert env_with_key.path.read_bytes() == before
 
 
-@pytest.mark.parametrize("path", ["/api/v1/users", "/api/v1/users?search=a%20b&limit=2"])
-@pytest.mark.usefixtures("bound")
-def test_a_path_of_ones_own_is_called_as_it_is(run: Run, sandbox: Sandbox, path: str) -> None:
-    result = run(STEP_3, "--check", path)
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/api/v1/users", 200),
+        ("/api/v1/users?search=profile.login%20eq%20%22x%22&limit=2", 200),
+        ("/api/v1/users/ada%40pretend.example", 200),
+        ("/api/v1/users/ada@pretend.example", 200),
+        ("/api/v1/users/me%2Fyou@x.example:1,2;3=4", 404),
+        ("/api/v1/other", 201),
+        ("/api/v1/other", 204),
+    ],
+)
+def test_path_is_called_as_given_with_a_proof_for_it(
+    run: Run, sandbox: Sandbox, path: str, code: int
+) -> None:
+    if 200 < code < 300:
+        sandbox.faults.add(Fault(GET, status(code), times=None))
+    checked = run(STEP_3, "--check", path)
+    printed = run(STEP_3, "-o", "header", "--for", "GET", sandbox.url + path)
 
-    assert (result.returncode, result.stdout) == (0, f"GET {path} 200\n"), result.stderr
-    assert [request.target for request in calls_in(sandbox)] == [path]
-
-
-@pytest.mark.parametrize("code", [201, 204])
-@pytest.mark.usefixtures("app")
-def test_any_2xx_will_do_whatever_is_in_it(run: Run, sandbox: Sandbox, code: int) -> None:
-    sandbox.faults.add(Fault(GET, status(code)))
-
-    result = run(STEP_3, "--check", "/api/v1/other")
-
-    assert (result.returncode, result.stdout) == (0, f"GET /api/v1/other {code}\n")
-
-
-@pytest.mark.usefixtures("app")
-def test_a_verbose_check_shows_requests_but_neither_token_nor_users(run: Run) -> None:
-    result = run(STEP_3, "--check", "-v")
-
-    assert (result.returncode, result.stdout) == (0, f"GET {USERS} 200\n")
-    assert re.search(r"^GET \S+/api/v1/users\?limit=1 \d+ ms 200", result.stderr, re.MULTILINE)
-    assert "eyJ" not in result.stderr
-    assert "pretend.example" not in result.stderr
+    assert checked.stdout == f"GET {path} {code}\n", checked.stderr
+    assert checked.returncode == (3 if code == 404 else 0)
+    (request,) = calls_in(sandbox)
+    assert request.target == path
+    assert claims_of(request.headers["dpop"])["htu"] == sandbox.url + unquote(request.path)
+    assert call(sandbox, headers_in(printed.stdout), target=path).status_code == code
 
 
 # Refusals
 
 
-@pytest.mark.parametrize("word", ["true", "false"], ids=["dpop", "bearer"])
-def test_a_token_without_the_scope_is_told_which_one_is_missing(
-    app: Client, env_with_key: EnvFile, run: Run, word: str
+@pytest.mark.parametrize("word", ["true", "false"])
+def test_missing_grant_scope_or_role_is_named(
+    app: Client, env_with_key: EnvFile, run: Run, sandbox: Sandbox, word: str
 ) -> None:
     app.dpop_bound = word == "true"
     app.grants["okta.groups.read"] = {}
-    env_with_key.write(DPOP=word, SCOPES="okta.groups.read")
-
-    result = run(STEP_3, "--check")
-
-    assert (result.returncode, result.stdout) == (3, f"GET {USERS} 403\n")
-    assert "put okta.users.read into SCOPES" in hint_of(result.stderr)
-    assert "`create_okta_service_app.py` ran only seconds ago" in hint_of(result.stderr)
-    assert "ADMIN_ROLES" not in result.stderr
-
-
-@pytest.mark.parametrize("word", ["true", "false"], ids=["dpop", "bearer"])
-def test_an_app_without_a_role_is_told_what_to_put_into_admin_roles(
-    app: Client, env_with_key: EnvFile, run: Run, word: str
-) -> None:
-    app.dpop_bound = word == "true"
-    role = app.roles.popitem()
     env_with_key.write(DPOP=word)
 
-    refused = run(STEP_3, "--check")
-    app.roles.update([role])
-    done = run(STEP_3, "--check")
+    no_grant = run(STEP_3, "--check", env={"SCOPES": "okta.logs.read"})
+    assert (no_grant.returncode, no_grant.stdout, calls_in(sandbox)) == (3, "", [])
+    assert "consent_required" in no_grant.stderr
 
-    assert (refused.returncode, refused.stdout) == (3, f"GET {USERS} 403\n")
-    assert "E0000006" in refused.stderr
-    assert "READ_ONLY_ADMIN" in hint_of(refused.stderr)
-    assert "ADMIN_ROLES" in hint_of(refused.stderr)
-    assert "`create_okta_service_app.py` ran only seconds ago" in hint_of(refused.stderr)
-    assert "API_KEY" not in refused.stderr
-    assert (done.returncode, done.stdout) == (0, f"GET {USERS} 200\n")
+    no_scope = run(STEP_3, "--check", env={"SCOPES": "okta.groups.read"})
+    app.roles.clear()
+    no_role = run(STEP_3, "--check")
+
+    for result in (no_scope, no_role):
+        assert (result.returncode, result.stdout) == (3, f"GET {USERS} 403\n")
+        assert EARLY in hint_of(result.stderr)
+        assert "API_KEY" not in result.stderr
+    assert "put okta.users.read into SCOPES" in hint_of(no_scope.stderr)
+    assert "ADMIN_ROLES" not in no_scope.stderr
+    assert "E0000006" in no_role.stderr
+    assert "READ_ONLY_ADMIN" in hint_of(no_role.stderr)
+    assert "ADMIN_ROLES" in hint_of(no_role.stderr)
 
 
-def oauth(code: int, error: str, text: str, challenge: str = "") -> Action:
-    body = oauth_refusal(code, error, text).answer.body
-    return status(code, body, {"WWW-Authenticate": challenge} if challenge else {})
+NOT_HERE = "check OKTA_URL and the path"
+SCOPE = 'error="insufficient_scope", scope="a.b"'
+RESPONSES = {
+    "401": (refusal(401, "E0000011"), 3, "401", NOT_HERE, 1),
+    "401-old-token": (refusal(401, "E0000004"), 3, "401", NOT_HERE, 1),
+    "401-challenge": (challenge(401, 'error="invalid_token"'), 3, "401", NOT_HERE, 1),
+    "401-only-bearer": (challenge(401, ""), 3, "401", NOT_HERE, 1),
+    "401-bare": (status(401), 3, "401", NOT_HERE, 1),
+    "401-edition": (refusal(401, "E0000015"), 3, "401", "edition lacks the feature", 1),
+    "403-scope": (challenge(403, SCOPE), 3, "403", "put a.b into SCOPES", 1),
+    "403-scope-object": (challenge(403, SCOPE, {}), 3, "403", "put a.b into SCOPES", 1),
+    "403-no-scope": (challenge(403, 'error="insufficient_scope"'), 3, "403", "lacks a scope", 1),
+    "403-session": (refusal(403, "E0000005", "Invalid session"), 3, "403", NOT_HERE, 1),
+    "403-bare": (status(403), 4, "403", "-admin", 1),
+    "403-page": (faults.html(403), 4, "403", "", 1),
+    "404": (refusal(404, "E0000007", "Not found: Resource not found"), 3, "404", "", 1),
+    "404-page": (faults.html(404), 4, "404", "OKTA_URL", 1),
+    "400": (refusal(400, "E0000031"), 3, "400", "", 1),
+    "405": (refusal(405, "E0000022"), 3, "405", "", 1),
+    "redirect": (faults.redirect("https://other.example/x"), 4, "302", "OKTA_URL", 1),
+    "rate-limit": (faults.rate_limit(50, 0, 3600), 4, "429", "in 3601 seconds", 1),
+    "hang": (faults.hang(after_work=False), 4, "no answer", "--timeout", 1),
+    "slow": (faults.delay(0.9), 4, "no answer", "--timeout", 1),
+    "500": (refusal(500, "E0000009"), 4, "500", "status.okta.com", 3),
+    "reset": (faults.reset_before(), 4, "no answer", "", 3),
+    "truncated": (faults.truncate(), 4, "no answer", "", 3),
+    "chunk": (raw(f"{CHUNKED}-5\r\nabcde\r\n0\r\n\r\n"), 4, "no answer", "", 3),
+}
 
 
 @pytest.mark.parametrize(
-    ("action", "code", "said"),
-    [
-        pytest.param(
-            refusal(401, "E0000011", "Invalid token provided", WWW_Authenticate="Bearer"),
-            401,
-            "does not take the token",
-            id="401_invalid_token",
-        ),
-        pytest.param(
-            status(401, None, {"WWW-Authenticate": 'Bearer realm="x", error="invalid_token"'}),
-            401,
-            "does not take the token",
-            id="401_with_a_challenge_alone",
-        ),
-        pytest.param(
-            refusal(401, "E0000015", "You do not have permission to access the feature"),
-            401,
-            "edition lacks the feature",
-            id="401_E0000015_is_not_about_the_token",
-        ),
-        pytest.param(
-            status(
-                403,
-                None,
-                {"WWW-Authenticate": 'Bearer error="insufficient_scope", scope="okta.logs.read"'},
-            ),
-            403,
-            "put okta.logs.read into SCOPES",
-            id="403_with_a_challenge_alone",
-        ),
-        pytest.param(
-            oauth(403, "insufficient_scope", "x", 'Bearer error="insufficient_scope"'),
-            403,
-            "lacks a scope",
-            id="403_that_names_no_scope",
-        ),
-        pytest.param(
-            refusal(403, "E0000005", "Invalid session"), 403, "", id="403_invalid_session"
-        ),
-        pytest.param(
-            refusal(404, "E0000007", "Not found: Resource not found: x (User)"),
-            404,
-            "",
-            id="404_in_the_shape_of_okta",
-        ),
-        pytest.param(refusal(400, "E0000031", "Invalid search criteria."), 400, "", id="400"),
-        pytest.param(refusal(405, "E0000022", "No such method"), 405, "", id="405"),
-    ],
+    ("action", "code", "shown", "hint", "calls"), RESPONSES.values(), ids=RESPONSES
 )
-@pytest.mark.usefixtures("app")
-def test_a_refusal_of_okta_is_explained_and_3(
-    run: Run, sandbox: Sandbox, action: Action, code: int, said: str
+def test_refusals_are_3_and_responses_nobody_can_use_are_4(
+    run: Run, sandbox: Sandbox, action: Action, code: int, shown: str, hint: str, calls: int
 ) -> None:
     sandbox.faults.add(Fault(GET, action, times=None))
+    patience = 0.3 if "--timeout" in hint else 30
+    result = run(STEP_3, "--check", "/api/v1/x", "--timeout", patience)
 
-    result = run(STEP_3, "--check", "/api/v1/x")
-
-    assert (result.returncode, result.stdout) == (3, f"GET /api/v1/x {code}\n"), result.stderr
+    assert (result.returncode, result.stdout) == (code, f"GET /api/v1/x {shown}\n"), result.stderr
     assert result.stderr.count("error: ") == 1
-    assert said in hint_of(result.stderr)
+    assert hint in hint_of(result.stderr)
     assert "API_KEY is no" not in result.stderr
-    assert len(calls_in(sandbox)) == 1
-
-
-@pytest.mark.usefixtures("app")
-def test_the_token_is_not_shown_where_okta_does_not_take_it(run: Run, sandbox: Sandbox) -> None:
-    def spoilt(answer: Response) -> Response:
-        assert isinstance(answer.body, dict)
-        token = str(answer.body["access_token"])[:-9] + "A" * 9
-        return Response(answer.status, answer.body | {"access_token": token}, answer.headers)
-
-    sandbox.faults.add(Fault("POST /oauth2/v1/token", patch(spoilt)))
-
-    result = run(STEP_3, "--check")
-
-    assert (result.returncode, result.stdout) == (3, f"GET {USERS} 401\n")
     assert "eyJ" not in result.stderr
-
-
-@pytest.mark.usefixtures("app")
-def test_a_token_that_is_refused_is_never_used(run: Run, sandbox: Sandbox) -> None:
-    result = run(STEP_3, "--check", env={"SCOPES": "okta.logs.read"})
-
-    assert (result.returncode, result.stdout) == (3, "")
-    assert "consent_required" in result.stderr
-    assert calls_in(sandbox) == []
-
-
-# No usable answer
-
-
-@pytest.mark.parametrize(
-    ("action", "shown", "arguments"),
-    [
-        pytest.param(html(404), "404", (), id="HTML_404"),
-        pytest.param(html(403), "403", (), id="HTML_403"),
-        pytest.param(status(403), "403", (), id="empty_403"),
-        pytest.param(redirect("https://other.example/x"), "302", (), id="redirect"),
-        pytest.param(rate_limit(50, 0, 3600), "429", (), id="rate_limit_for_an_hour"),
-        pytest.param(hang(after_work=False), "no answer", ("--timeout", "0.3"), id="hang"),
-        pytest.param(delay(0.9), "no answer", ("--timeout", "0.3"), id="too_slow"),
-    ],
-)
-@pytest.mark.usefixtures("bound")
-def test_an_answer_that_nobody_can_use_is_4_and_the_status_is_shown(
-    run: Run, sandbox: Sandbox, action: Action, shown: str, arguments: tuple[str, ...]
-) -> None:
-    sandbox.faults.add(Fault(GET, action, times=None))
-
-    result = run(STEP_3, "--check", *arguments)
-
-    assert (result.returncode, result.stdout) == (4, f"GET {USERS} {shown}\n"), result.stderr
-    assert result.stderr.count("error: ") == 1
-    assert "eyJ" not in result.stderr
-    assert len(calls_in(sandbox)) == 1
-
-
-@pytest.mark.parametrize(
-    ("action", "shown"),
-    [
-        pytest.param(refusal(500, "E0000009", "Internal Server Error"), "500", id="500"),
-        pytest.param(reset_before(), "no answer", id="reset"),
-        pytest.param(truncate(), "no answer", id="truncated"),
-    ],
-)
-@pytest.mark.usefixtures("bound")
-def test_a_lost_answer_is_asked_for_three_times_with_a_proof_each(
-    run: Run, sandbox: Sandbox, action: Action, shown: str
-) -> None:
-    sandbox.faults.add(Fault(GET, action, times=None))
-
-    result = run(STEP_3, "--check")
-
-    assert (result.returncode, result.stdout) == (4, f"GET {USERS} {shown}\n"), result.stderr
     jtis = {claims_of(request.headers["dpop"])["jti"] for request in calls_in(sandbox)}
-    assert (len(jtis), len(calls_in(sandbox))) == (3, 3)
+    assert len(jtis) == len(calls_in(sandbox)) == calls
 
 
-@pytest.mark.usefixtures("bound")
-def test_a_call_that_works_the_second_time_is_0(run: Run, sandbox: Sandbox) -> None:
-    sandbox.faults.add(Fault(GET, reset_before()))
+# Nonces of the API
 
-    result = run(STEP_3, "--check")
+NONCE = 'error="use_dpop_nonce"'
+INVALID = management_refusal(401, "E0000011", "Invalid token provided").answer.body
+IN_BODY = {"error": "use_dpop_nonce"}
+CHALLENGES = {
+    "body-and-header": ("true", challenge(401, NONCE, IN_BODY, DPoP_Nonce="x"), 1, 200, 2),
+    "body": ("true", status(401, IN_BODY, {"DPoP-Nonce": "x"}), 1, 200, 2),
+    "header": ("true", challenge(401, NONCE, DPoP_Nonce="x"), 1, 200, 2),
+    "header-and-other-body": ("true", challenge(401, NONCE, INVALID, DPoP_Nonce="x"), 1, 200, 2),
+    "forever": ("true", status(401, IN_BODY, {"DPoP-Nonce": "x"}), None, 401, 2),
+    "no-nonce": ("true", status(401, IN_BODY), 1, 401, 1),
+    "bearer": ("false", status(401, IN_BODY, {"DPoP-Nonce": "x"}), 1, 401, 1),
+}
 
-    assert (result.returncode, result.stdout) == (0, f"GET {USERS} 200\n"), result.stderr
 
-
-# What is never shown
-
-
-@pytest.mark.parametrize(("code", "dialect"), [(403, "management"), (403, "oauth"), (500, "oauth")])
-@pytest.mark.usefixtures("bound")
-def test_a_server_that_echoes_the_request_does_not_make_us_show_the_token(
-    run: Run, sandbox: Sandbox, code: int, dialect: Any
+@pytest.mark.parametrize(
+    ("word", "action", "times", "shown", "calls"), CHALLENGES.values(), ids=CHALLENGES
+)
+def test_api_may_ask_for_a_nonce_once(
+    app: Client,
+    run: Run,
+    sandbox: Sandbox,
+    word: str,
+    action: Action,
+    times: int | None,
+    shown: int,
+    calls: int,
 ) -> None:
-    sandbox.faults.add(Fault(GET, echo(code, dialect), times=None))
+    app.dpop_bound = word == "true"
+    sandbox.faults.add(Fault(GET, action, times=times))
+    result = run(STEP_3, "--check", env={"DPOP": word})
+
+    assert result.stdout == f"GET {USERS} {shown}\n", result.stderr
+    assert result.returncode == (0 if shown == 200 else 3)
+    proofs = [claims_of(request.headers["dpop"]) for request in calls_in(sandbox) if app.dpop_bound]
+    # The nonce of the token endpoint is only for the token endpoint.
+    assert [claims.get("nonce") for claims in proofs] == [None, "x"][: len(proofs)]
+    assert len({claims["jti"] for claims in proofs}) == len(proofs)
+    assert len({claims["ath"] for claims in proofs}) == app.dpop_bound
+    assert len(calls_in(sandbox)) == calls
+
+
+# Secrets in what a server sends back
+
+OPAQUE = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU"  # of RFC 9449 section 7.1
+LONG = "x" * 30_000
+SCOPE_SENT = f'Bearer error="insufficient_scope", scope="SENT {LONG}"'
+LENGTH = "content-length: 2"
+
+
+ECHOES = {
+    "management": (faults.echo(403, "management"), 3),
+    "oauth": (faults.echo(403, "oauth"), 3),
+    "500": (faults.echo(500, "oauth"), 4),
+    "status-line": (raw(f"garbage SENT {LONG}\r\n\r\n"), 4),
+    "chunk": (raw(f"{CHUNKED}SENT{LONG}\r\n"), 4),
+    "header": (
+        raw(f"HTTP/1.1 403 No\r\n{LENGTH}\r\nwww-authenticate: {SCOPE_SENT}\r\n\r\n{{}}"),
+        3,
+    ),
+}
+
+
+@pytest.mark.parametrize(("action", "code"), ECHOES.values(), ids=ECHOES)
+def test_token_in_a_response_is_not_shown(
+    run: Run, sandbox: Sandbox, action: Action, code: int
+) -> None:
+    sandbox.faults.add(Fault(TOKEN, changed(access_token=OPAQUE), skip=1))
+    sandbox.faults.add(Fault(GET, action, times=None))
 
     result = run(STEP_3, "--check", "-v")
 
-    token = calls_in(sandbox)[0].headers["authorization"].partition(" ")[2]
-    assert (result.returncode, result.stdout) == (3 if code == 403 else 4, f"GET {USERS} {code}\n")
-    for part in token.split("."):
-        assert part not in result.stderr
-    assert calls_in(sandbox)[0].headers["dpop"] not in result.stderr
-
-
-@pytest.mark.usefixtures("app")
-def test_a_token_that_is_no_jwt_is_not_shown_either(run: Run, sandbox: Sandbox) -> None:
-    opaque = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU"  # of RFC 9449 section 7.1
-
-    def changed(answer: Response) -> Response:
-        assert isinstance(answer.body, dict)
-        return Response(answer.status, answer.body | {"access_token": opaque}, answer.headers)
-
-    sandbox.faults.add(Fault("POST /oauth2/v1/token", patch(changed)))
-    sandbox.faults.add(Fault(GET, echo(403, "management")))
-
-    result = run(STEP_3, "--check")
-
-    assert (result.returncode, result.stdout) == (3, f"GET {USERS} 403\n")
-    assert calls_in(sandbox)[0].headers["authorization"] == f"Bearer {opaque}"
-    assert opaque not in result.stderr
+    sent = calls_in(sandbox)[0].headers
+    assert (result.returncode, sent["authorization"]) == (code, f"DPoP {OPAQUE}"), result.stderr
+    assert OPAQUE not in result.stdout + result.stderr
+    assert sent["dpop"] not in result.stderr
+    assert len(result.stderr) < 3000
+    assert "what to do: " in result.stderr
 
 
 # Usage
 
+PATHS = (
+    *("", "a", ".", "api/v1/users", "https://other.example/", "//other.example/", "/\\other"),
+    *("@other/", "/a b", "/a\n", "/a\r\nX: y", "/a\tb", "/ü", "/a#b", "/a\x7f"),
+)
+LOCAL = "https://127.0.0.1:{port}"
+URLS = (
+    *("https://other.example:{port}/api/v1/users", "https://127.0.0.1/api/v1", f"{LOCAL}0/api"),
+    *("http://127.0.0.1:{port}/x", "ftp://127.0.0.1:{port}/", "https://me@127.0.0.1:{port}/"),
+    *("https://me:word@127.0.0.1:{port}/", "https://@127.0.0.1:{port}/", f"{LOCAL}@other.example/"),
+    *(f"{LOCAL}.other.example/", f"https://other.example/{LOCAL}/", "//127.0.0.1:{port}/api"),
+    *("127.0.0.1:{port}/api/v1/users", "/api/v1/users", "", f"{LOCAL}/a b", f" {LOCAL}/a"),
+    *(f"{LOCAL}/a\nX-Other: header", f"{LOCAL}/a\n", f"{LOCAL}/a\tb", f"{LOCAL}\\@other.example/"),
+    *(f"{LOCAL}/ü", f"{LOCAL}/a\x7f", "https://[::1", "https://127.0.0.1.:{port}/api"),
+    "https://127.0.0.1:port/",
+)
+METHODS = ("", "GET POST", "GET\nX-Other: header", "GET\n", "GET1", "GÉT", "po\u017ft")
+FOR = ("-o", "header", "--for")
+SENT_OTHERWISE = {"x/../users": "users", "%75sers": "users", "users/{id}": "users/%7Bid%7D"}
+
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "said"),
     [
-        pytest.param(("--check", "-o", "token"), id="with_o_token"),
-        pytest.param(("--check", "-o", "text"), id="with_o_text"),
-        pytest.param(("-o", "json", "--check", "/api/v1/users"), id="with_o_json"),
-        pytest.param(("--check", "api/v1/users"), id="a_path_without_a_slash"),
-        pytest.param(("--check", "https://other.example/"), id="a_URL"),
-        pytest.param(("--check", "//other.example/"), id="two_slashes"),
-        pytest.param(("--check", ""), id="empty"),
+        *((("--check", path), "--check takes a path") for path in PATHS),
+        *((("-o", form, "--check"), "--check") for form in ("token", "text")),
+        (("-o", "json", "--check", USERS), "--check"),
+        *(((*FOR, "GET", url), "--for takes a URL") for url in URLS),
+        *(((*FOR, method, f"{LOCAL}/"), "--for takes a method") for method in METHODS),
+        *((("-o", form, "--for", "GET", LOCAL), "-o header") for form in ("json", "token", "text")),
+        (("--for", "GET", LOCAL), "-o header"),
+        ((*FOR, "GET"), "--for"),
+        ((*FOR, "GET", LOCAL, "--check"), "--check"),
+        *((("--check", f"/{path}"), f"{LOCAL}/{sent}") for path, sent in SENT_OTHERWISE.items()),
+        *(((*FOR, "GET", f"{LOCAL}/{p}"), f"{LOCAL}/{s}") for p, s in SENT_OTHERWISE.items()),
     ],
 )
-@pytest.mark.usefixtures("app")
-def test_wrong_usage_sends_nothing(run: Run, sandbox: Sandbox, arguments: tuple[str, ...]) -> None:
-    result = run(STEP_3, *arguments)
-
+def test_wrong_usage_sends_nothing(
+    run: Run, sandbox: Sandbox, arguments: tuple[str, ...], said: str
+) -> None:
+    port = sandbox.url.rpartition(":")[2]
+    result = run(STEP_3, *(argument.replace("{port}", port) for argument in arguments))
     assert (result.returncode, result.stdout, sandbox.seen) == (2, "", [])
-    assert re.search(r"^error: --check ", result.stderr)
-    assert "Traceback" not in result.stderr
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["a", ".", "/a b", "/a\n", "/a\r\nX: y", "/a\tb", "/ü", "/\\other.example", "/a#b", "@other/"],
-)
-def test_a_path_has_the_characters_of_a_path(path: str) -> None:
-    check_usage(None, None, "/api/v1/users?search=profile.login%20eq%20%22x%22&limit=1")
-    with pytest.raises(UsageError, match=r"^--check takes a path"):
-        check_usage(None, None, path)
+    assert said.replace("{port}", port) in result.stderr
