@@ -19,12 +19,12 @@ ABOUT_TO_SERVE = (
 PACKAGES = {"cryptography", "jwt", "requests"}
 INSTALL = "activate the virtual environment, or `pip install -r requirements.txt` into it"
 
-# The sandbox itself is imported where it is used: an interruption during the imports, which
-# take a moment, is then as quiet as one later.
+# The rest of the sandbox is imported where it is used, so that Ctrl-C during these imports,
+# which take a moment, prints no traceback either.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The exit code: 0 done, 1 something went wrong, 2 usage (by argparse), 130 interrupted."""
+    """Return the exit code: 0 done, 1 failed, 2 usage (by argparse), 130 interrupted."""
     options = _options().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminated)
     try:
@@ -104,7 +104,7 @@ export NO_PROXY=127.0.0.1"""
 
 
 def _narrate(seen: "Seen") -> None:
-    """Method, path and status; never the query, the headers or the body: they hold secrets."""
+    """Log method, path and status; query, headers and body contain secrets."""
     path = "".join(char if char.isprintable() else "?" for char in seen.request.path)
     print(seen.request.method, path, seen.answer_status or "-", file=sys.stderr, flush=True)
 
@@ -116,7 +116,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _terminated(*_: object) -> NoReturn:
-    """SIGTERM: leave through the `with` blocks, which tidy up."""
+    """End by SIGTERM through the `with` blocks, which clean up."""
     sys.exit(0)
 
 

@@ -1,4 +1,4 @@
-"""`/api/v1/apps/{id}`: an app as the admin console sees it, its lifecycle, keys and grants."""
+"""`/api/v1/apps/{id}`: an app as the Admin Console shows it, its lifecycle, keys and grants."""
 
 import re
 from typing import Any
@@ -41,7 +41,7 @@ def activate(org: OrgState, call: Call) -> Response:
 
 def delete(org: OrgState, call: Call) -> Response:
     """DELETE: 204; 403 E0000056 while the app is active, as recorded, and a little longer
-    where the org lags (terraform-provider-okta waits 20 to 30 seconds, services/idaas/app.go)."""
+    if the org lags (terraform-provider-okta waits 20 to 30 seconds, services/idaas/app.go)."""
     client = org.app(call)
     may_change(call, client)
     if client.status == "ACTIVE" or client.undeletable:
@@ -53,7 +53,7 @@ def delete(org: OrgState, call: Call) -> Response:
 
 
 def _app_body(org: OrgState, client: Client) -> dict[str, Any]:
-    """The whole app, in the shape of the recordings."""
+    """Return the whole app, as in the recordings."""
     sections = client.sections
     return {
         "id": client.id,
@@ -113,7 +113,7 @@ def _set_status(org: OrgState, call: Call, status: str) -> Response:
 
 Json = dict[str, Any]
 
-# Fields of `settings.oauthClient` and `credentials.oauthClient` with a meaning here.
+# The fields of `settings.oauthClient` and `credentials.oauthClient` that have a meaning here.
 ACTED_ON = {
     *SHOWN_METADATA,
     "jwks",
@@ -133,7 +133,7 @@ AUTH_METHODS = (
 
 
 def replace(org: OrgState, call: Call) -> Response:
-    """PUT: 200 with the app as it is now. Status and the server's own fields are ignored."""
+    """PUT: 200 with the changed app. Status and the server's own fields are ignored."""
     client = org.app(call)
     may_change(call, client)
     body = json_object(call.request)
@@ -164,7 +164,7 @@ def _check_whole(body: Json) -> None:
 
 
 def _part(body: Json, section: str) -> Json:
-    """The `oauthClient` object of a section."""
+    """Return the `oauthClient` object of a section."""
     outer = body.get(section)
     part = outer.get("oauthClient") if isinstance(outer, dict) else None
     if not isinstance(part, dict):
@@ -201,7 +201,7 @@ def _is_list_of_text(value: object) -> bool:
 
 
 def _keys(org: OrgState, client: Client, settings: Json) -> list[Key]:
-    """The keys that are sent: no others stay. One that was there may be in any old encoding."""
+    """Return the keys that were sent; all others are removed. Existing keys keep their encoding."""
     jwks, uri = settings.get("jwks"), settings.get("jwks_uri")
     if uri and (jwks or not isinstance(uri, str)):
         raise _invalid("jwks_uri", "Exactly one of 'jwks' and 'jwks_uri' can be given")
@@ -209,7 +209,7 @@ def _keys(org: OrgState, client: Client, settings: Json) -> list[Key]:
 
 
 def _sections(body: Json) -> Sections:
-    """The parts without meaning here, as sent; those that were not sent start afresh."""
+    """Return the parts without a meaning here, as sent; those that were not sent are reset."""
     sections = new_sections()
     for name in ("accessibility", "visibility"):
         if isinstance(body.get(name), dict):
@@ -249,7 +249,7 @@ def activate_key(org: OrgState, call: Call) -> Response:
 
 
 def deactivate_key(org: OrgState, call: Call) -> Response:
-    """POST: 200; the only active key of an app that signs assertions has to stay active.
+    """POST: 200; an app that signs assertions must keep an active key.
 
     A key for encryption does not stand in for it.
     """
@@ -281,11 +281,11 @@ def _key_to_change(org: OrgState, call: Call) -> tuple[Client, Key]:
     raise not_found(call.ids[1], "JsonWebKey")
 
 
-# `/api/v1/apps/{id}/grants`: the okta.* scopes that an app may ask for.
+# `/api/v1/apps/{id}/grants`: the okta.* scopes that an app may request.
 
 
 def is_okta_scope(scope: object) -> bool:
-    """Whether this could be a scope of Okta's APIs. New ones appear: there is no list."""
+    """Return whether this may be a scope of Okta's APIs; there is no list, as new ones appear."""
     if not isinstance(scope, str) or scope.endswith(".unknown"):
         return False
     return re.fullmatch(r"okta(\.[A-Za-z0-9]+){2,}", scope) is not None
@@ -298,7 +298,7 @@ def list_grants(org: OrgState, call: Call) -> Response:
 
 
 def grant(org: OrgState, call: Call) -> Response:
-    """POST: 200, as in every recording (201 in the specification); one scope a call."""
+    """POST: 200, as in every recording (201 in the specification); one scope per request."""
     client = org.app(call)
     only_super(call)
     sent = json_object(call.request)
@@ -319,7 +319,7 @@ def grant(org: OrgState, call: Call) -> Response:
 
 
 def _consent(org: OrgState, client: Client, scope: str) -> dict[str, object]:
-    """In the shape of the recordings."""
+    """Return a grant, as in the recordings."""
     grant_id, moment = new_id("oag"), timestamp(org.now())
     app, title = f"{org.url}/api/v1/apps/{client.id}", client.metadata["client_name"]
     return {

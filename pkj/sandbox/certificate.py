@@ -27,14 +27,14 @@ SERVER = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Pretend Okta org")]
 
 @dataclass(frozen=True)
 class Certificate:
-    """`context` serves with it; a client that trusts `ca_pem` accepts it."""
+    """The server uses `context`; clients that trust `ca_pem` accept it."""
 
     context: ssl.SSLContext
     ca_pem: bytes
 
 
 def make_certificate(names: Sequence[str] = LOOPBACK) -> Certificate:
-    """A certificate for `names` (IP addresses or host names), by an authority of its own.
+    """Return a certificate for `names` (IP addresses or host names), by its own authority.
 
     Both have the extensions that OpenSSL's X509_V_FLAG_X509_STRICT asks for, which
     Python sets by default from 3.13 on (RFC 5280 section 4.2).
@@ -77,7 +77,7 @@ def _begun(
         .issuer_name(AUTHORITY)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # A day back: the clock of a container can differ from its host's.
+        # A day ago, because the clock of a container can differ from its host's.
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=7))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)

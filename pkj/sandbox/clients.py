@@ -74,7 +74,7 @@ def list_page(org: OrgState, call: Call) -> Response:
 
 
 def _client_body(client: Client, *, with_keys: bool = True) -> dict[str, Any]:
-    """A client as registration shows it: no key's id or status is in there."""
+    """Return a client as registration shows it, without the ids and status of its keys."""
     body = {"client_id": client.id, "client_id_issued_at": client.created} | client.metadata
     if client.keys and with_keys:
         hidden = ("id", "status")
@@ -122,14 +122,14 @@ def _link(org: OrgState, query: dict[str, str], relation: str) -> str:
 
 SERVER_CHOSEN = ("client_id", "client_id_issued_at", "client_secret", "client_secret_expires_at")
 LINKS = ("client_uri", "logo_uri", "policy_uri", "tos_uri")
-# What Okta assumes where a field is missing; none of it fits a service app.
+# Okta's defaults for missing fields; none of them suits a service app.
 DEFAULTS = {
     "application_type": "web",
     "grant_types": ["authorization_code"],
     "response_types": ["code"],
     "token_endpoint_auth_method": "client_secret_basic",
 }
-# What each field may be, and what is said about anything else.
+# What each field may be, and the message about anything else.
 RULES: dict[str, tuple[tuple[object, ...], str]] = {
     "application_type": (("service",), "Only apps of type 'service' are registered here."),
     "grant_types": (
@@ -147,12 +147,12 @@ KNOWN = {"client_name", "jwks", "jwks_uri", *LINKS, *RULES}
 
 
 def _metadata_refusal(name: str, reason: str) -> Refusal:
-    """The OAuth shape, as in the example of Okta's specification."""
+    """Return a refusal in the OAuth shape, as in the example of Okta's specification."""
     return oauth_refusal(400, "invalid_client_metadata", f"`{name}`: {reason}")
 
 
 def _accepted_metadata(sent: Mapping[str, object]) -> dict[str, Any]:
-    """The metadata of a new service app without its keys, in the order of Okta's answer."""
+    """Return the metadata of a new app without its keys, in the order of Okta's response."""
     _check_names(sent)
     name = _client_name(sent)
     for member, (allowed, reason) in RULES.items():
@@ -230,7 +230,7 @@ def assign_role(org: OrgState, call: Call) -> Response:
 
 
 def _assigned_role(org: OrgState, client_id: str, kind: str) -> dict[str, object]:
-    """The id is the type in base32, so it is the same on every app (recorded)."""
+    """Return a role; its id is the type in base32, the same on every app (recorded)."""
     moment = timestamp(org.now())
     return {
         "id": base64.b32encode(kind.encode()).decode().rstrip("="),

@@ -15,7 +15,7 @@ from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
 
 SCRIPTS = Path(__file__).parents[2]
-# A person's own settings must not lead the demo into their real org.
+# The user's own settings must not lead the demo to their real org.
 SETTINGS = (
     "OKTA_URL",
     "API_KEY",
@@ -43,11 +43,11 @@ cp -n .env.example .env && chmod 600 .env"""
 
 
 class DemoError(Exception):
-    """A part of the demo did not work; the text says which."""
+    """A part of the demo failed; the text says which."""
 
 
 def demo(*, dpop: bool, explain: bool = False) -> int:
-    """Run it, telling on stdout. The exit code: 0 everything worked, 1 something did not."""
+    """Run the demo and describe it on stdout. Return the exit code: 0 it worked, 1 it failed."""
     org = Org("https://127.0.0.1", require_dpop=dpop)
     try:
         with tempfile.TemporaryDirectory(prefix="pkj-") as folder, Sandbox(org) as sandbox:
@@ -102,7 +102,7 @@ def _environment(sandbox: Sandbox) -> dict[str, str]:
 
 
 def _run(environment: dict[str, str], env_file: Path, script: str, *arguments: str) -> str:
-    """Show a command, run it, show what it said. Its stdout; raises DemoError."""
+    """Show a command, run it, and show its output. Return its stdout. Raises DemoError."""
     command = shlex.join(["python", script, *arguments])
     _tell(f"\n$ {command}")
     ended = subprocess.run(  # noqa: S603 - our own scripts and our own arguments
@@ -111,7 +111,7 @@ def _run(environment: dict[str, str], env_file: Path, script: str, *arguments: s
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        # What is explained comes before the result of it.
+        # Requests are explained before the result is shown.
         stderr=None if "--explain" in arguments else subprocess.PIPE,
         text=True,
         check=False,
@@ -125,7 +125,7 @@ def _run(environment: dict[str, str], env_file: Path, script: str, *arguments: s
 
 
 def _shortened(text: str) -> str:
-    """The text with JWTs cut, and the application object reduced to what it is known by."""
+    """Return the text with JWTs cut, and only the ID and name of the application object."""
 
     def known_by(match: re.Match[str]) -> str:
         app = json.loads(match[0])
@@ -156,5 +156,5 @@ def _call(url: str, headers: dict[str, str], ca_file: str) -> None:
 
 
 def _tell(text: str) -> None:
-    """At once, so that it stays in order with what goes to stderr."""
+    """Print at once, so that the order relative to stderr is kept."""
     print(text, flush=True)

@@ -1,4 +1,4 @@
-"""Requests and answers of the mock org: how bodies are read, and how Okta refuses."""
+"""Requests and responses of the mock org: how bodies are read, and how Okta refuses."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
 
-    # Cut by hand: urlsplit raises on targets like `//[`, and a client may send any.
+    # Not urlsplit: it raises on targets such as `//[`.
     @property
     def path(self) -> str:
         return self.target.partition("?")[0]
@@ -28,7 +28,7 @@ class Request:
 
 @dataclass
 class Response:
-    """An HTTP response. A `body` of None is sent as no body at all, bytes as they are."""
+    """An HTTP response. A `body` of None is not sent; bytes are sent unchanged."""
 
     status: int
     body: object = None
@@ -41,7 +41,7 @@ class Response:
 
 
 class Refusal(Exception):
-    """An error response; raised by a rule, sent by the org as its answer."""
+    """An error response; a rule raises it, and the org sends it."""
 
     def __init__(self, answer: Response) -> None:
         super().__init__(answer.status)
@@ -51,7 +51,7 @@ class Refusal(Exception):
 def management_refusal(
     status: int, code: str, summary: str, *causes: str, headers: dict[str, str] | None = None
 ) -> Refusal:
-    """The shape of `/api/v1` (and of some OAuth failures): errorCode and its companions."""
+    """Return the shape of `/api/v1` (and of some OAuth errors): errorCode and so on."""
     body = {
         "errorCode": code,
         "errorSummary": summary,
@@ -65,7 +65,7 @@ def management_refusal(
 def oauth_refusal(
     status: int, error: str, description: str, headers: dict[str, str] | None = None
 ) -> Refusal:
-    """The shape of RFC 6749 section 5.2: error and error_description."""
+    """Return the shape of RFC 6749 section 5.2: error and error_description."""
     return Refusal(
         Response(status, {"error": error, "error_description": description}, headers or {})
     )
@@ -78,7 +78,7 @@ MOST_FORM_FIELDS = 100
 
 
 def strict_json(raw: bytes) -> object:
-    """The value of a JSON text in UTF-8. ValueError for anything else, and for NaN or Infinity."""
+    """Return the value of JSON text in UTF-8. Raises ValueError, also for NaN and Infinity."""
     try:
         value: object = json.loads(raw.decode(), parse_constant=_no_constant)
     except RecursionError:
@@ -89,7 +89,7 @@ def strict_json(raw: bytes) -> object:
 
 
 def json_object(request: Request) -> dict[str, object]:
-    """The JSON object in a request's body; E0000021 for another type, E0000003 if malformed."""
+    """Return the JSON object in a body; E0000021 for another type, E0000003 if malformed."""
     if _media_type(request) != "application/json":
         summary = "Bad request. Accept and/or Content-Type headers likely do not match supported "
         raise management_refusal(400, "E0000021", summary + "values.")
@@ -103,7 +103,7 @@ def json_object(request: Request) -> dict[str, object]:
 
 
 def form(request: Request) -> dict[str, str]:
-    """The fields of a form, empty ones left out; a body that is not a form has no fields."""
+    """Return the fields of a form that are not empty; another body has no fields."""
     if _media_type(request) != "application/x-www-form-urlencoded":
         return {}
     text = request.body.decode("utf-8", "replace")

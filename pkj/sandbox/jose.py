@@ -31,7 +31,7 @@ CURVES: dict[str, tuple[ec.EllipticCurve, int]] = {
     "P-384": (ec.SECP384R1(), 48),
     "P-521": (ec.SECP521R1(), 66),
 }
-# What a key must be for an algorithm: its kty, and its curve if it has one (RFC 7518, 3.1).
+# The kty of the keys for an algorithm, and the curve if there is one (RFC 7518, 3.1).
 ALGORITHMS: dict[str, tuple[str, str | None]] = {
     "RS256": ("RSA", None),
     "RS384": ("RSA", None),
@@ -43,11 +43,11 @@ ALGORITHMS: dict[str, tuple[str, str | None]] = {
 
 
 class UnusableKeyError(ValueError):
-    """A JWK that is refused; its text is the reason."""
+    """A JWK is refused; the text is the reason."""
 
 
 def base64url(text: object) -> bytes:
-    """The octets of unpadded, canonical base64url (RFC 7515 section 2). ValueError otherwise."""
+    """Decode unpadded, canonical base64url (RFC 7515 section 2). Raises ValueError."""
     if not isinstance(text, str) or not re.fullmatch(r"[A-Za-z0-9_-]*", text):
         raise ValueError("not base64url")
     octets = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -57,13 +57,13 @@ def base64url(text: object) -> bytes:
 
 
 def sha256(text: str) -> str:
-    """The SHA-256 hash of a text in base64url."""
+    """Return the SHA-256 hash of a text in base64url."""
     digest = hashlib.sha256(text.encode()).digest()
     return base64.urlsafe_b64encode(digest).decode().rstrip("=")
 
 
 def suits(algorithm: object, jwk: Mapping[str, object]) -> bool:
-    """Whether a key can have made signatures of this algorithm."""
+    """Return whether a key is for this algorithm."""
     if not isinstance(algorithm, str) or algorithm not in ALGORITHMS:
         return False
     kty, curve = ALGORITHMS[algorithm]
@@ -71,7 +71,7 @@ def suits(algorithm: object, jwk: Mapping[str, object]) -> bool:
 
 
 def public_key(jwk: Mapping[str, object], *, lenient: bool = False) -> PublicKey:
-    """The key in a JWK.
+    """Return the key in a JWK.
 
     `lenient` also reads n and e in standard base64 with padding and line breaks, as the
     scripts of 2021 sent them. UnusableKeyError for anything that is no such key.
@@ -87,14 +87,14 @@ def public_key(jwk: Mapping[str, object], *, lenient: bool = False) -> PublicKey
 
 
 def thumbprint(jwk: Mapping[str, object]) -> str:
-    """The SHA-256 thumbprint of a key that `public_key` has accepted (RFC 7638)."""
+    """Return the SHA-256 thumbprint of a key that `public_key` accepts (RFC 7638)."""
     members = {name: jwk[name] for name in ("kty", *MATERIAL[str(jwk["kty"])])}
     canonical = json.dumps(members, sort_keys=True, separators=(",", ":"))
     return sha256(canonical)
 
 
 def same_material(one: Mapping[str, object], other: Mapping[str, object]) -> bool:
-    """Whether two JWKs hold the same key, written in the same way."""
+    """Return whether two JWKs hold the same key in the same encoding."""
     names = ("kty", *MATERIAL["RSA"], *MATERIAL["EC"])
     return all(one.get(name) == other.get(name) for name in names)
 
@@ -159,12 +159,12 @@ HASHES: dict[str, hashes.HashAlgorithm] = {
 
 
 class MalformedJwsError(ValueError):
-    """Not three parts of base64url with two JSON objects in front."""
+    """A token is not two JSON objects and a signature, all in base64url."""
 
 
 @dataclass(frozen=True)
 class Jws:
-    """The parts of a token; `signed` is what the signature is over."""
+    """The parts of a token; `signed` is the text that the signature is for."""
 
     header: dict[str, object]
     claims: dict[str, object]
@@ -173,7 +173,7 @@ class Jws:
 
 
 def parse_jws(compact: str) -> Jws:
-    """Take a token apart without believing any of it. MalformedJwsError if that is impossible."""
+    """Split a token without verifying it. Raises MalformedJwsError."""
     try:
         first, second, third = compact.split(".")
         header, claims = strict_json(base64url(first)), strict_json(base64url(second))
@@ -187,7 +187,7 @@ def parse_jws(compact: str) -> Jws:
 
 
 def is_signed_by(jws: Jws, algorithm: str, key: PublicKey) -> bool:
-    """Whether the signature is this key's; the key must suit the algorithm (`jwk.suits`)."""
+    """Return whether the signature is by this key, which must be for the algorithm."""
     digest = HASHES[algorithm[2:]]
     try:
         if isinstance(key, rsa.RSAPublicKey):
@@ -200,12 +200,12 @@ def is_signed_by(jws: Jws, algorithm: str, key: PublicKey) -> bool:
 
 
 def is_numeric_date(value: object) -> TypeGuard[int | float]:
-    """Whether a claim is a NumericDate (RFC 7519 section 2): in JSON, true is no number."""
+    """Return whether a claim is a NumericDate (RFC 7519 section 2); true is not a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _der(signature: bytes, key: ec.EllipticCurvePublicKey) -> bytes:
-    """The DER form of r and s, which a JWS holds side by side (RFC 7518 section 3.4)."""
+    """Return the DER form of r and s, which a JWS concatenates (RFC 7518 section 3.4)."""
     size = (key.curve.key_size + 7) // 8
     if len(signature) != 2 * size:
         raise InvalidSignature
@@ -213,7 +213,7 @@ def _der(signature: bytes, key: ec.EllipticCurvePublicKey) -> bytes:
     return encode_dss_signature(int.from_bytes(r, "big"), int.from_bytes(s, "big"))
 
 
-# The keys that an app may have: each by itself, and all of them together.
+# The keys that an app may have: each alone, and all together.
 
 MOST_KEYS = 50
 ONE_NAMELESS = "A 'kid' is required for every key when the 'jwks' has more than one."
@@ -224,12 +224,12 @@ Key = dict[str, Any]
 
 
 def key_refusal(reason: str) -> Refusal:
-    """400 as recorded: the reason is in the causes."""
+    """Return 400 as recorded, with the reason in errorCauses."""
     return management_refusal(400, "E0000001", "Api validation failed: JsonWebKey", reason)
 
 
 def accepted_set(jwks: object, known: Sequence[Key] = (), *, lenient: bool) -> list[Key]:
-    """The keys of a JWK Set, as they will be shown. `known` ones may come back as they are."""
+    """Return the keys of a JWK Set, as they are shown later. `known` ones are accepted as is."""
     keys = jwks.get("keys") if isinstance(jwks, dict) else None
     if not isinstance(keys, list) or not keys:
         raise key_refusal("The 'jwks' must have a list of 'keys'.")
@@ -239,7 +239,7 @@ def accepted_set(jwks: object, known: Sequence[Key] = (), *, lenient: bool) -> l
 
 
 def accepted_key(jwk: object, known: Sequence[Key] = (), *, lenient: bool) -> Key:
-    """One JWK as it will be shown; 400 E0000001 if it is not one for signatures."""
+    """Return a JWK as it is shown later; 400 E0000001 if it is not for signatures."""
     if not isinstance(jwk, dict):
         raise key_refusal("A key must be a JSON object.")
     before = next((key for key in known if same_material(key, jwk)), None)
@@ -252,7 +252,7 @@ def accepted_key(jwk: object, known: Sequence[Key] = (), *, lenient: bool) -> Ke
 
 
 def check_together(keys: Sequence[Key]) -> None:
-    """At most 50; from the second one on, each has a kid, and no two the same."""
+    """Refuse more than 50 keys; two or more must have different kids."""
     if len(keys) > MOST_KEYS:
         raise key_refusal(TOO_MANY)
     kids = [key["kid"] for key in keys]
@@ -263,7 +263,7 @@ def check_together(keys: Sequence[Key]) -> None:
 
 
 def shown_key(jwk: Mapping[str, Any], before: Key | None = None) -> Key:
-    """A key in the form of the recordings; one that was there `before` keeps its id."""
+    """Return a key, as in the recordings; one that existed `before` keeps its id."""
     shown = {
         "kty": jwk.get("kty"),
         "id": before["id"] if before else new_id("pks"),

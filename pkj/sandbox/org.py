@@ -1,4 +1,4 @@
-"""The mock Okta org: answers requests, without sockets.
+"""The mock Okta org: it answers requests, without sockets.
 
 It refuses what Okta is documented to refuse, in Okta's words. Where it is known to differ:
 
@@ -43,7 +43,7 @@ from pkj.sandbox.state import (
 )
 from pkj.sandbox.tokens import BadProofError, check_binding, checked_proof, claims_of
 
-# `GET /api/v1/users` and `/{id}`: the one API that accepts access tokens.
+# `GET /api/v1/users` and `/{id}`: the only API that accepts access tokens.
 
 NEEDED_SCOPE = "okta.users.read"
 ENOUGH_SCOPES = {NEEDED_SCOPE, "okta.users.manage"}
@@ -70,7 +70,7 @@ def read_user(org: OrgState, call: Call) -> Response:
 
 
 def _check_caller(org: OrgState, call: Call) -> None:
-    """An API token will do as well as an access token with the scope and a role."""
+    """Accept an API token, or an access token with the scope and a role."""
     scheme, _, token = call.request.headers.get("authorization", "").partition(" ")
     if scheme.lower() in ("bearer", "dpop"):
         _check_token(org, call, scheme.lower(), token.strip())
@@ -95,7 +95,7 @@ def _check_token(org: OrgState, call: Call, scheme: str, token: str) -> None:
 
 
 def _check_scheme(org: OrgState, call: Call, scheme: str, token: str, claims: Claims) -> None:
-    """A bound token comes with a proof of its key, any other without (RFC 9449 section 7)."""
+    """Require a proof for a bound token, and none for others (RFC 9449 section 7)."""
     binding = claims.get("cnf")
     if scheme == "bearer":
         if binding:
@@ -131,7 +131,7 @@ def _refused(org: OrgState, scheme: str, status: int, error: str, description: s
 
 
 def _challenge(org: OrgState, scheme: str, error: str, description: str) -> dict[str, str]:
-    """The `WWW-Authenticate` header of a resource (RFC 6750 section 3, RFC 9449 section 7.1)."""
+    """Return the `WWW-Authenticate` header (RFC 6750 section 3, RFC 9449 section 7.1)."""
     start = f'DPoP algs="{" ".join(ALGORITHMS)}", ' if scheme == "dpop" else "Bearer "
     text = (
         f'{start}authorization_uri="{org.url}/oauth2/v1/authorize", realm="{org.url}", '
@@ -161,7 +161,7 @@ def organization(org: OrgState, _: Call) -> Response:
     return Response(200, body)
 
 
-# These check the caller themselves, or are open to everyone.
+# These check the caller themselves, or are for everyone.
 OPEN: dict[str, dict[str, Rule]] = {
     "/.well-known/okta-organization": {"GET": organization},
     tokens.PATH: {"POST": tokens.issue},
@@ -185,7 +185,7 @@ FOR_ADMINS: dict[str, dict[str, Rule]] = {
 
 
 def _routed(org: OrgState, request: Request) -> Response:
-    """Return the answer of the rule for this request. Raises Refusal."""
+    """Return the response of the rule for this request. Raises Refusal."""
     for table, for_admins in ((OPEN, False), (FOR_ADMINS, True)):
         for path, rules in table.items():
             found = re.fullmatch(path.replace(".", r"\.").replace("ID", "([^/]+)"), request.path)
@@ -221,7 +221,7 @@ class Org(OrgState):
                 answer = _routed(self, request)
             except Refusal as refusal:
                 answer = refusal.answer
-            # A copy: another thread may change the app before this answer is sent.
+            # A copy: another thread may change the app before this response is sent.
             answer.body = copy.deepcopy(answer.body)
             answer.headers["x-okta-request-id"] = secrets.token_hex(16)
             if self.api_nonces and request.path.startswith("/api/v1/"):

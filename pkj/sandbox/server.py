@@ -32,7 +32,7 @@ TakeTurn = Callable[[ssl.SSLSocket, int, Request, Response | None], bool]
 
 @dataclass
 class Seen:
-    """A request that arrived, and the status of its answer.
+    """A request that arrived, and the status of its response.
 
     `answer_status` is None until an answer begins to go out, and stays None if none does.
     `connection` counts TLS connections from 1.
@@ -53,24 +53,24 @@ class Turn:
     keep: bool = True
 
     def work(self) -> Response:
-        """Let the org do the work; return its answer without sending it."""
+        """Return the org's response without sending it."""
         return self.org.answer(self.seen.request)
 
     def answer(self) -> None:
-        """Let the org do the work and send its answer."""
+        """Send the org's response."""
         self.send(self.work())
 
     def send(self, answer: Response) -> None:
-        """Send the whole answer in one write: two would wait for each other (Nagle)."""
+        """Send the whole response in one write: a second would wait for the first (Nagle)."""
         self.begin(answer, self.head(answer) + _body(answer))
 
     def begin(self, answer: Response, first: bytes) -> None:
-        """Record the answer as given, and send its first bytes."""
+        """Record the status, and send the first bytes."""
         self.seen.answer_status = answer.status
         self.connection.sendall(first)
 
     def head(self, answer: Response) -> bytes:
-        """Return status line and headers; the answer's own override the usual ones."""
+        """Return status line and headers; those of the response override the usual ones."""
         headers = {"date": self.date()} | _framing(answer)
         headers |= {name.lower(): value for name, value in answer.headers.items()}
         lines = [f"HTTP/1.1 {answer.status} {_reason(answer.status)}"]
@@ -87,7 +87,7 @@ def _body(answer: Response) -> bytes:
 
 
 def _framing(answer: Response) -> dict[str, str]:
-    """RFC 9110 section 8.6: no Content-Length in a 204."""
+    """Return the headers for the body; a 204 has none (RFC 9110 section 8.6)."""
     if answer.status == HTTPStatus.NO_CONTENT:
         return {}
     framing = {"content-length": str(len(answer.encoded()))}
@@ -101,7 +101,7 @@ def _reason(status: int) -> str:
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Listens at once; `serve_forever` accepts. A taken port raises OSError.
+    """Listen at once; `serve_forever` accepts connections. Raises OSError for a used port.
 
     `take_turn(connection, number, request, refusal)` answers one request and says whether
     the connection stays open. `number` counts connections from 1; `refusal` is the answer
@@ -110,7 +110,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     daemon_threads = True
     request_queue_size = 128
-    # Elsewhere the option would let two servers share a port.
+    # On Windows the option would let two servers share a port.
     allow_reuse_address = os.name == "posix"
 
     def __init__(self, port: int, context: ssl.SSLContext, take_turn: TakeTurn) -> None:
@@ -197,7 +197,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or not keep
 
     def _body(self) -> tuple[bytes, Response | None]:
-        """Return the body, and the answer to send if it cannot be read."""
+        """Return the body, and the response to send if it cannot be read."""
         closing = {"connection": "close"}
         length = self.headers.get("content-length", "0")
         if "transfer-encoding" in self.headers:
@@ -208,13 +208,13 @@ class Connection(http.server.BaseHTTPRequestHandler):
         if not (length.isascii() and length.isdecimal()):
             return b"", Response(400, None, closing)
         if int(length) > LARGEST_BODY:
-            # Closing with something unread sends a reset, which would overtake the answer.
+            # Closing with unread data sends a reset, which would overtake the response.
             self._read(min(int(length), LARGEST_SKIPPED))
             return b"", Response(413, None, closing)
         return self._read(int(length)), None
 
     def _chunked(self) -> bytes:
-        """A body in chunks (RFC 9112 section 7.1); ValueError if malformed or too large."""
+        """Read a chunked body (RFC 9112 section 7.1). Raises ValueError if it is unusable."""
         body = b""
         while size := int(self.rfile.readline(1024).partition(b";")[0], 16):
             if not 0 < size <= LARGEST_BODY - len(body):
@@ -239,7 +239,7 @@ class Connection(http.server.BaseHTTPRequestHandler):
         return headers
 
     def log_message(self, *_: object) -> None:
-        """Print nothing: that is up to whoever runs the server."""
+        """Print nothing: the caller decides what is logged."""
 
 
 for _method in METHODS:  # the names that http.server looks for
@@ -247,7 +247,7 @@ for _method in METHODS:  # the names that http.server looks for
 
 
 class Sandbox:
-    """A mock org for a `with` block. Port 0 takes a free one; a taken one raises OSError.
+    """A mock org for a `with` block. Port 0 picks a free one; a used one raises OSError.
 
     `url` is its address and `ca_file` the path of the PEM file to trust (gone afterwards),
     `seen` every request in order of arrival, `connections` the number of completed TLS

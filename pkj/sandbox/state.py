@@ -88,7 +88,7 @@ def service_app(name: str) -> dict[str, Any]:
 
 
 def not_found(name: str, kind: str) -> Refusal:
-    """404 E0000007 as Okta words it for this `kind` of thing."""
+    """Return 404 E0000007 as Okta words it for this `kind` of thing."""
     return management_refusal(404, "E0000007", f"Not found: Resource not found: {name} ({kind})")
 
 
@@ -159,7 +159,7 @@ class OrgState:
         self.used_proofs: set[tuple[str, str]] = set()
         self.nonces: list[str] = []
         self.api_nonces: list[str] = []
-        """DPoP nonces that the API accepts; it asks for none while this is empty."""
+        """DPoP nonces that the API accepts; while empty, it asks for none."""
         self.lock = threading.Lock()
         self._serial = 0
         self.new_nonce()
@@ -168,21 +168,21 @@ class OrgState:
         return int(self.clock())
 
     def new_nonce(self) -> str:
-        """Hand out another DPoP nonce from now on; earlier ones stay valid."""
+        """Issue another DPoP nonce from now on; earlier ones stay valid."""
         self.nonces.append("pretend-nonce-" + secrets.token_urlsafe(12))
         return self.nonces[-1]
 
     def forget_nonces(self) -> str:
-        """Invalidate every nonce handed out so far, and start a new one."""
+        """Invalidate all nonces issued so far, and issue a new one."""
         self.nonces.clear()
         return self.new_nonce()
 
     def client(self, call: Call) -> Client:
-        """The client in the path of `/oauth2/v1/clients`, or 404 E0000007."""
+        """Return the client in the path of `/oauth2/v1/clients`; 404 E0000007 if there is none."""
         return self._found(call, "PublicClientApp")
 
     def app(self, call: Call) -> Client:
-        """The app in the path of `/api/v1/apps`, which knows no client of an AI agent (`wlp…`)."""
+        """Return the app in the path of `/api/v1/apps`; AI agents (`wlp…`) are not apps."""
         if call.ids[0].startswith("wlp"):
             raise not_found(call.ids[0], "AppInstance")
         return self._found(call, "AppInstance")
@@ -194,13 +194,13 @@ class OrgState:
 
     @property
     def issuer(self) -> str:
-        """The URL that grants are made for: the org's own, also where `url` is a custom domain."""
+        """The issuer in grants: the org's own URL, even if `url` is a custom domain."""
         return self.okta_domain or self.url
 
     def add(
         self, metadata: dict[str, Any], keys: list[dict[str, Any]], prefix: str = "0oa"
     ) -> Client:
-        """Store a new client; its keys are as they will be shown."""
+        """Store a new client; its keys are as shown later."""
         self._serial += 1
         now = self.now()
         client = Client(new_id(prefix), metadata, keys, now, self._serial, updated=now)
@@ -225,7 +225,7 @@ def admin_type(org: OrgState, request: Request) -> str:
 
 
 def not_permitted() -> Refusal:
-    """403 E0000006, as recorded."""
+    """Return 403 E0000006, as recorded."""
     summary = "You do not have permission to perform the requested action"
     return management_refusal(403, "E0000006", summary)
 
@@ -243,6 +243,6 @@ def may_change(call: Call, client: Client) -> None:
 
 
 def may_change_keys(call: Call, client: Client) -> None:
-    """Let only a super admin change the keys of an app with roles or grants: keys carry both."""
+    """Let only a super admin change the keys of an app with roles or grants: keys give both."""
     if client.roles or client.grants:
         only_super(call)

@@ -54,7 +54,7 @@ def issue(org: OrgState, call: Call) -> Response:
 
 
 def _fields(org: OrgState, request: Request) -> dict[str, str]:
-    """The form, when it holds a grant type and an assertion, and no other credentials."""
+    """Return the form if it has a grant type, an assertion, and no other credentials."""
     if request.query.keys() & {"client_assertion", "client_secret"}:
         raise oauth_refusal(
             400, "invalid_request", "Client credentials cannot be supplied via query parameters."
@@ -67,7 +67,7 @@ def _fields(org: OrgState, request: Request) -> dict[str, str]:
             "The token request must specify a 'grant_type'. Valid values: [client_credentials]",
         )
     if "client_id" in fields and fields["client_id"] not in org.clients:
-        # Here, and only here, this endpoint speaks the management dialect.
+        # Only here does this endpoint use the shape of the management API.
         reason = "Invalid value for 'client_id' parameter."
         raise management_refusal(400, "invalid_client", reason)
     _check_credentials(request, fields)
@@ -109,7 +109,7 @@ def _check_grant_type(client: Client, grant_type: str) -> None:
 
 
 def _granted(client: Client, requested: str) -> list[str]:
-    """The granted ones among the requested scopes, each once, in the order of the request."""
+    """Return those of the requested scopes that are granted, in order, without repetitions."""
     scopes = list(dict.fromkeys(scope for scope in requested.split(" ") if scope))
     if not scopes:
         raise oauth_refusal(400, "invalid_scope", "No scopes were requested.")
@@ -141,13 +141,13 @@ def _check_scope(scope: str) -> None:
         )
 
 
-# Access tokens: in the form of Okta's, and marked as fake.
+# Access tokens: in the form of Okta's, but marked as fake.
 
 TOKEN_LIFETIME = 3600
 
 
 def _mint(org: OrgState, client: Client, scopes: Sequence[str], jkt: str | None) -> str:
-    """A token for these scopes, bound to the key with the thumbprint `jkt` if there is one."""
+    """Return a token for these scopes, bound to the key with the thumbprint `jkt`, if any."""
     now = org.now()
     claims: dict[str, object] = {
         "pretend": "made by a sandbox, worth nothing at Okta",
@@ -168,7 +168,7 @@ def _mint(org: OrgState, client: Client, scopes: Sequence[str], jkt: str | None)
 
 
 def claims_of(org: OrgState, token: str) -> dict[str, object] | None:
-    """The claims of a token that this org made, that lives, and whose app is active; or None."""
+    """Return the claims of a valid token of this org whose app is active; otherwise None."""
     try:
         parts = parse_jws(token)
     except MalformedJwsError:
@@ -185,7 +185,7 @@ def claims_of(org: OrgState, token: str) -> dict[str, object] | None:
 
 # Client assertions (RFC 7523 section 3): every documented refusal.
 
-# An assertion may live for less than this, by Okta's clock.
+# The lifetime of an assertion must be below this, by Okta's clock.
 LONGEST_LIFE = 3600
 
 BAD_CREDENTIALS = (
@@ -200,7 +200,7 @@ def _invalid_client(description: str) -> Refusal:
 
 
 def _authenticated(org: OrgState, assertion: str, client_id: str | None, audience: str) -> Client:
-    """The client that made this assertion for this `audience`.
+    """Return the client that made this assertion for this `audience`.
 
     A jti is used up as soon as the client is known, whatever comes of the request. With a
     `client_id` in the form as well, both must name the same client.
@@ -260,7 +260,7 @@ def _check_app(client: Client) -> None:
 
 
 def _signing_key(client: Client, header: dict[str, Any]) -> dict[str, Any]:
-    """The active key of the header's kid; the only active one where the header has none."""
+    """Return the active key with the header's kid; without a kid, the only active one."""
     active = [key for key in client.keys if key["status"] == "ACTIVE"]
     if "kid" in header:
         active = [key for key in active if key["kid"] is not None and key["kid"] == header["kid"]]
@@ -318,24 +318,24 @@ OLDEST_PROOF = 300
 
 BAD_PROOF = "The DPoP proof JWT cannot be parsed."
 
-# A jwk in a proof may have these beside its key; anything else "cannot be parsed".
+# A jwk in a proof may also have these members; any other "cannot be parsed".
 EXTRA_MEMBERS = {"alg", "use", "kid"}
 
 
 class BadProofError(Exception):
-    """A proof that is refused; its text is Okta's description of what is wrong."""
+    """A proof is refused; the text is Okta's description."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """A proof that holds for its request. `jkt` is the thumbprint of the key that made it."""
+    """A valid proof. `jkt` is the thumbprint of its key."""
 
     jkt: str
     claims: dict[str, Any]
 
 
 def checked_proof(org: OrgState, proof: str | None, method: str, url: str) -> Proof:
-    """The proof in a DPoP header, if it is one for this method and URL; or BadProofError.
+    """Return the proof in a DPoP header if it is for this method and URL. Raises BadProofError.
 
     Its jti is used up as soon as the signature holds.
     """
@@ -361,19 +361,19 @@ def checked_proof(org: OrgState, proof: str | None, method: str, url: str) -> Pr
 
 
 def _as_compared(url: str) -> str:
-    """The form in which Okta compares `htu`: percent-decoded, but for what a URI cannot hold.
+    """Return `htu` as Okta compares it: percent-decoded, except what a URI cannot contain.
 
     github.com/okta/okta-sdk-python/issues/541 and okta-sdk-nodejs/issues/521 have the refusal,
     github.com/okta/okta-sdk-java/pull/1526 and /1528 the form that Okta takes.
     """
     decoded = unquote(url)
-    for character in '% "#':  # the percent sign first: the others bring new ones
+    for character in '% "#':  # the percent sign first: the others add some
         decoded = decoded.replace(character, f"%{ord(character):02X}")
     return decoded
 
 
 def _bound_key(org: OrgState, proof: str | None, url: str) -> str:
-    """The thumbprint to bind a token to; here a proof needs a nonce of ours as well."""
+    """Return the thumbprint to bind a token to; the proof must have a nonce of this org."""
     try:
         good = checked_proof(org, proof, "POST", url)
     except BadProofError as error:
@@ -386,7 +386,7 @@ def _bound_key(org: OrgState, proof: str | None, url: str) -> str:
 
 
 def check_binding(proof: Proof, token: str, jkt: object) -> None:
-    """At a resource: the proof is for this token, by the key that the token is bound to."""
+    """Check that the proof at an API is for this token, by the key the token is bound to."""
     if proof.claims.get("ath") != sha256(token):
         raise BadProofError(
             "'ath' claim in the DPoP proof does not match the presented access_token."
@@ -396,7 +396,7 @@ def check_binding(proof: Proof, token: str, jkt: object) -> None:
 
 
 def _verified_key(token: Jws) -> dict[str, Any]:
-    """The jwk in the header, after the signature was found to be its own."""
+    """Return the jwk in the header after verifying the signature with it."""
     algorithm, jwk = token.header.get("alg"), token.header.get("jwk")
     if token.header.get("typ") != "dpop+jwt":
         raise BadProofError("'typ' must be 'dpop+jwt' in the DPoP proof JWT.")
