@@ -17,24 +17,18 @@ from typing import TYPE_CHECKING
 from pkj import console
 
 if TYPE_CHECKING:
-    from pkj.console import Console
     from pkj.env import Env
 
 
 def add_options(parser: ArgumentParser) -> None:
-    sizes = (2048, 3072, 4096)
-    parser.add_argument("--bits", type=int, choices=sizes, help="key size (2048)")
-    parser.add_argument(
-        "--force",
-        action="store_true",
-        help="replace an existing key; the file is first backed up to .env.previous",
-    )
-    parser.add_argument(
-        "--print-jwk", action="store_true", help="print the public key as a JWK, and change nothing"
-    )
+    parser.add_argument("--bits", type=int, choices=(2048, 3072, 4096), help="key size (2048)")
+    what = "replace an existing key, after backing up the file to .env.previous"
+    parser.add_argument("--force", action="store_true", help=what)
+    what = "print the public key as a JWK, and change nothing"
+    parser.add_argument("--print-jwk", action="store_true", help=what)
 
 
-def main(env: Env, options: Namespace, out: Console) -> None:
+def main(env: Env, options: Namespace, out: console.Console) -> None:
     from pkj import keys
 
     if options.print_jwk:
@@ -43,21 +37,19 @@ def main(env: Env, options: Namespace, out: Console) -> None:
     with env.locked():
         if not options.force:
             keys.refuse_to_replace(env)
-        new = keys.of_new_key(keys.generate(options.bits or 2048))
-        env.save(new, keep_copy=options.force)
-
+        key = keys.generate(options.bits or 2048)
+        env.save(keys.settings_of(key), keep_copy=options.force)
     out.say(f"{console.HEADING} Keys generated and added to .env file.")
 
 
-def print_jwk(env: Env, options: Namespace, out: Console) -> None:
+def print_jwk(env: Env, options: Namespace, out: console.Console) -> None:
     """Print the public key in the form that Okta's Admin Console takes."""
     import json
 
-    from pkj import keys
-    from pkj.errors import UsageError
+    from pkj import errors, keys
 
     if options.force or options.bits:
-        raise UsageError("--print-jwk cannot be combined with --force or --bits")
+        raise errors.UsageError("--print-jwk cannot be combined with --force or --bits")
     env.require("PRIVATE_KEY or MODULUS")
     public = keys.public_key(env)
     out.emit(json.dumps(keys.jwk(public.modulus, public.kid), indent=2))

@@ -12,58 +12,47 @@ README.md says more.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from pkj import console
 
 if TYPE_CHECKING:
-    from pkj.console import Console
     from pkj.env import Env
 
 
-def add_options(parser: ArgumentParser) -> None:
-    console.add_token_options(parser)
-    console.add_network_options(parser)
-
-
-def main(env: Env, options: Namespace, out: Console) -> None:
+def main(env: Env, options: Namespace, out: console.Console) -> None:
     from pkj import keys, settings
+    from pkj.okta.hints import CREATE_APP
     from pkj.okta.org import FOR_A_TOKEN
-    from pkj.token import check as api_check
-    from pkj.token.request import USELESS, Client, TokenRequest
+    from pkj.token import check
+    from pkj.token.request import USELESS, Client, TokenRequest, refuse_useless
 
-    api_check.check_usage(options.form, options.target, options.check)
+    check.check_usage(options)
     have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
-    wanted, bound = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
+    scopes, dpop = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
     client = Client(settings.client_id(have["CLIENT_ID"]), *keys.signing_key(env))
     org = settings.org(have, options, out.note, FOR_A_TOKEN)
-    if options.target or options.check:
-        url = options.target[1] if options.target else org.url + options.check
-        api_check.check_url(url, org.url)
-    form, target = options.form or "text", options.target
-    if target:
-        target[0] = target[0].upper()
-    if bound:
-        api_check.refuse_bound(form, target)
+    form, target = options.form or "text", check.target_of(options, org.url)
+    if dpop:
+        refuse_useless(form, target)
 
-    token = TokenRequest(org, client, wanted, bound, out.note).send()
+    token = TokenRequest(org, client, scopes, dpop, out.note).send()
 
-    if missing := token.missing(wanted):
-        grant = "run `python create_okta_service_app.py` to grant it"
-        out.note(f"warning: Okta did not grant {' '.join(missing)}: {grant}")
+    if missing := token.missing(scopes):
+        out.note(f"warning: Okta did not grant {' '.join(missing)}: run `{CREATE_APP}` to grant it")
     if options.check:
-        api_check.call(org, token, options.check, out)
+        check.call(org, token, options.check, out)
         return
-    if token.is_bound:
-        api_check.refuse_bound(form, target)
-    if form == "json" and token.is_bound:
-        out.note(f"warning: {USELESS}")
+    printed = token.printed(form, target)
     if form == "text":
         out.heading(f"Access Token{' (DPoP)' if token.is_bound else ''}:")
+    out.emit(printed)
+    if form == "text":
         out.note(token.remarks())
-    out.emit(token.printed(form, target))
+    elif form == "json" and token.is_bound:
+        out.note(f"warning: {USELESS}")
 
 
 if __name__ == "__main__":
-    console.run(main, __doc__, add_options)
+    console.run(main, __doc__, console.add_token_options)

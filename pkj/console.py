@@ -1,14 +1,16 @@
-"""Run a step: its options, its two streams, its exit code.
+"""Run a script: its options, its two streams, its exit code.
 
-stdout is what the step is for: the customer's blocks, or the token alone. stderr is
-everything else a person reads. Nothing is imported here before the options are known, and
-all of it where Ctrl-C is already looked after: `--help` and an interrupt wait for nothing.
+stdout is for results: the blocks of the customer's text, or the token alone. stderr is for
+everything else a person reads. Third-party packages are imported only once the options are
+parsed, so that `--help` is quick, and a missing package can be reported.
 """
 
 from __future__ import annotations
 
 import gc
 import os
+import re
+import signal
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterable
@@ -16,84 +18,78 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, Protocol, TextIO
 
 from pkj import __version__
+from pkj.errors import LocalError, PkjError, UsageError
 
 if TYPE_CHECKING:
     from pkj.env import Env
-    from pkj.errors import PkjError
 
     class Step(Protocol):
         """What a script does between its options and its exit code."""
 
         def __call__(self, env: Env, options: Namespace, out: Console) -> None: ...
 
-    AddOptions = Callable[[ArgumentParser], object]
 
 APP_NAME = "Private Key JWT Service App"
 HEADING = "/////////////////"
 INTERRUPTED = 130
 PACKAGES = {"cryptography", "dotenv", "jwt", "requests"}
-INSTALL = "activate the virtual environment, or `pip install -r requirements.txt` into it"
+INSTALL = "activate the virtual environment, or run `pip install -r requirements.txt` in it"
 
 
 class Console:
-    """The two streams. `secrets` gives what must never be shown at the time of asking."""
+    """The two streams. `secrets` returns what must not be shown, each time it is needed."""
 
     def __init__(self) -> None:
         self.secrets: Callable[[], Iterable[str]] = tuple
-        self.dry_run = False
-        self.would_change = False
         self.failure = ""
         self._begun = False
 
-    def would(self, change: str) -> bool:
-        """In a dry run says what would be changed; whether it is one, so that nothing is."""
-        if self.dry_run:
-            self.would_change = True
-            self._write(sys.stdout, self._safe(f"would {change}"))
-        return self.dry_run
-
-    def can_ask(self) -> bool:
-        """Whether a person sits there to answer."""
-        return sys.stdin is not None and sys.stdin.isatty()
-
-    def ask(self, question: str) -> str:
-        """The line that a person types in reply."""
-        self.note(question)
-        try:
-            return sys.stdin.readline().strip()
-        except UnicodeDecodeError:  # keys that are no letters of the terminal's encoding
-            return ""
-
     def heading(self, text: str) -> None:
-        """The head of a block of the customer's text, with the blank lines around it."""
+        """Print the heading of a block, with the blank lines of the customer's text around it."""
         self.say(f"{chr(10) * self._begun}{HEADING} {text}\n")
         self._begun = True
 
     def say(self, text: str) -> None:
-        """Progress or an answer, to stdout; nothing in a dry run, which has words of its own."""
-        if not self.dry_run:
-            self._write(sys.stdout, self._safe(text))
+        """Print progress or a result to stdout."""
+        self._write(sys.stdout, self._safe(text))
 
     def note(self, text: str) -> None:
-        """Something to know, to stderr."""
+        """Print something to know to stderr."""
         self._write(sys.stderr, self._safe(text))
 
     def emit(self, text: str) -> None:
-        """A result exactly as it is, to stdout: a token, the one secret that goes out, or a JWK."""
+        """Print a result unchanged to stdout: a token, the only secret that is shown, or a JWK."""
         self._write(sys.stdout, text)
 
     def complain(self, error: PkjError, origin: str = "") -> None:
+        """Print what failed, and what to do about it, to stderr."""
         self.note(f"error: {error}{origin}")
         if error.hint:
             self.note(f"what to do: {error.hint}")
 
+    def require_person(self, options: Namespace, option: str) -> None:
+        """Raise UsageError if `option` has to ask for confirmation, and nobody can be asked."""
+        if options.yes or options.dry_run or (sys.stdin is not None and sys.stdin.isatty()):
+            return
+        raise UsageError(f"{option} asks for confirmation, but this is not a terminal", "add --yes")
+
+    def confirm(self, what: str, client_id: str) -> None:
+        """Raise LocalError unless the person types the client ID."""
+        self.note(f"{what}; type its client ID {client_id} to continue:")
+        try:
+            typed = sys.stdin.readline().strip()
+        except UnicodeDecodeError:  # keys that the terminal's encoding does not have
+            typed = ""
+        if typed != client_id:
+            raise LocalError("the client ID was not typed; nothing was deleted", "run this again")
+
     def flush(self) -> None:
-        """What argparse printed may still be waiting; at exit it would fail with a traceback."""
+        """Flush what argparse printed: a broken pipe at exit would print a traceback."""
         for stream in (sys.stdout, sys.stderr):
             self._write(stream, "", end="")
 
     def _safe(self, text: str) -> str:
-        from pkj.masking import masked, visible
+        from pkj.masking import masked, visible  # `--help` does without
 
         return visible(masked(text, self.secrets()))
 
@@ -109,68 +105,50 @@ class Console:
             _silence(stream)
 
 
-def run(step: Step, doc: str | None, add_options: AddOptions) -> NoReturn:
+def run(step: Step, doc: str | None, add_options: Callable[[ArgumentParser], object]) -> NoReturn:
     """Parse the options, run the step, end the process with its exit code.
 
     `doc` is the script's docstring (None under `python -OO`) and its `--help`. An exception
-    that is none of ours is a defect of this toolkit, and shows its traceback.
+    that is not a PkjError is a defect of this toolkit, and shows its traceback.
     """
-    # A step lives for a fraction of a second, in which the collector would run dozens of times
-    # over what the imports bring, and once over everything at exit: 10 % of the time of
-    # get_access_token.py, and nothing gained. What a step needs most is bounded elsewhere.
+    # A script lives for a fraction of a second. The garbage collector would run dozens of times
+    # while modules are imported, and once over everything at exit: 10 % of the time of
+    # get_access_token.py, for nothing. The memory a script needs is bounded elsewhere.
     gc.disable()
-    out, code = None, 0
+    out, code = Console(), 0
     try:
         _interrupt_once()
-        out = Console()
         code = _run(step, doc, add_options, out)
         out.flush()
         _ignore_interrupts()
     except KeyboardInterrupt:
         _ignore_interrupts()
-        out = out or Console()
         out.note("interrupted")
         code = INTERRUPTED
     if out.failure and code == 0:
-        from pkj.errors import LocalError
-
-        out.complain(LocalError(out.failure, "the work is done; see where the output goes to"))
+        out.complain(LocalError(out.failure, "the work is done; check where the output goes"))
         code = LocalError.exit_code
-    gc.freeze()  # the collection at exit then finds nothing to do
+    gc.freeze()  # leaves the collection at exit nothing to do
     sys.exit(code)
 
 
-def _interrupt_once() -> None:
-    """Let Ctrl-C interrupt once: a second one could only add a traceback to the first."""
-    import signal
-
-    def interrupt(*_: object) -> None:
-        _ignore_interrupts()
-        raise KeyboardInterrupt
-
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not in a background job
-        signal.signal(signal.SIGINT, interrupt)
-
-
-def _ignore_interrupts() -> None:
-    """What is left is the end of the process: an interrupt could only add a traceback."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _run(step: Step, doc: str | None, add_options: AddOptions, out: Console) -> int:
+def _run(
+    step: Step, doc: str | None, add_options: Callable[[ArgumentParser], object], out: Console
+) -> int:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # both are TextIOWrapper
-    from pkj.errors import LocalError, PkjError
-
     env = None
     try:
-        options = parse(doc or "", add_options)
-        env = _env(options.env_file, out)
+        options = _parse(doc or "", add_options)
+        from pkj.env import BESIDE_THE_SCRIPTS, Env
+
+        explicit = options.env_file is not None
+        path = options.env_file or BESIDE_THE_SCRIPTS
+        env = Env(path, os.environ, out.note, explicit=explicit)
+        out.secrets = env.secrets
         step(env, options, out)
-    except SystemExit as end:
+    except SystemExit as end:  # of argparse
         return end.code if isinstance(end.code, int) else 0
     except PkjError as error:
         out.complain(error, _origin(error, env))
@@ -184,120 +162,112 @@ def _run(step: Step, doc: str | None, add_options: AddOptions, out: Console) -> 
 
 
 def _origin(error: PkjError, env: Env | None) -> str:
-    import re
-
-    told = {getattr(error, "setting", ""), *re.findall(r"[A-Z_]+", f"{error} {error.hint}")}
-    if env is None or not (names := sorted(told & env.from_environment)):
+    """Say which of the settings in a message came from the environment."""
+    named = set(re.findall(r"[A-Z_]+", f"{error} {error.hint}"))
+    if env is None or not (names := sorted(named & env.from_environment)):
         return ""
     come = "comes" if len(names) == 1 else "come"
     return f" ({' and '.join(names)} {come} from the environment, which wins over {env.path})"
 
 
-def _env(path: Path | None, out: Console) -> Env:
-    from pkj.env import BESIDE_THE_SCRIPTS, Env
+def _interrupt_once() -> None:
+    """Let Ctrl-C interrupt once: a second one could only add a traceback to the first."""
 
-    env = Env(path or BESIDE_THE_SCRIPTS, os.environ, out.note, explicit=path is not None)
-    out.secrets = env.secrets
-    return env
+    def interrupt(*_: object) -> None:
+        _ignore_interrupts()
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not in a background job
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def _ignore_interrupts() -> None:
+    """Ignore Ctrl-C while the process ends: it could only add a traceback."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _silence(stream: TextIO) -> None:
-    """Nobody reads this stream any more: the work goes on, the words go nowhere."""
+    """Send the rest of a stream nowhere: nobody reads it, and the work goes on."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
-def parse(doc: str | None, add_options: Callable[[ArgumentParser], object]) -> Namespace:
-    """The options given to this process. `doc`: a line that says what the step does, the rest;
-    None under `python -OO`.
+def _parse(doc: str, add_options: Callable[[ArgumentParser], object]) -> Namespace:
+    """Return the options of this process. The first paragraph of `doc` says what the script does.
 
     Ends the process (SystemExit) with 2 for wrong usage, with 0 after `--help`.
     """
-    summary, _, details = (doc or "").partition("\n\n")
+    summary, _, details = doc.partition("\n\n")
     parser = ArgumentParser(
         description=summary,
         epilog=details,
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add_options(parser)
-    parser.add_argument(
-        "--env-file",
-        type=Path,
-        metavar="PATH",
-        help="the file that holds the settings, instead of the .env beside the scripts",
-    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    what = "the file that holds the settings, instead of the .env beside the scripts"
+    parser.add_argument("--env-file", type=Path, metavar="PATH", help=what)
+    add_options(parser)
     return parser.parse_args()
 
 
 def add_app_options(parser: ArgumentParser) -> None:
-    """What create_okta_service_app.py does with the app."""
-    what = f"what a new app is called ({APP_NAME})"
-    parser.add_argument("--name", type=_app_name, help=what)
-    parser.add_argument("--dry-run", action="store_true", help="show changes without making them")
-    instead = parser.add_mutually_exclusive_group()
-    instead.add_argument("--delete", action="store_true", help="delete the app, clear CLIENT_ID")
-    instead.add_argument(
-        "--rotate-key",
-        action="store_true",
-        help="replace the key in .env with a new one; Okta still trusts the old one",
-    )
-    instead.add_argument(
-        "--retire-old-keys",
-        action="store_true",
-        help="delete the signing keys of the app, except the one in use",
-    )
-    what = "with --delete or --retire-old-keys: do not ask"
-    parser.add_argument("--yes", action="store_true", help=what)
+    """Add the options of create_okta_service_app.py."""
+    app = parser.add_argument_group("the app")
+    app.add_argument("--name", type=_app_name, help=f"the name of a new app ({APP_NAME})")
+    action = app.add_mutually_exclusive_group()
+    action.add_argument("--delete", action="store_true", help="delete the app, clear CLIENT_ID")
+    what = "replace the key in .env with a new one; Okta still trusts the old one"
+    action.add_argument("--rotate-key", action="store_true", help=what)
+    what = "delete the signing keys of the app, except the one in use"
+    action.add_argument("--retire-old-keys", action="store_true", help=what)
+    app.add_argument("--dry-run", action="store_true", help="show changes without making them")
+    what = "with --delete or --retire-old-keys: do not ask for confirmation"
+    app.add_argument("--yes", action="store_true", help=what)
+    _add_request_options(parser)
 
 
 def add_token_options(parser: ArgumentParser) -> None:
-    """What get_access_token.py does with the token."""
-    parser.add_argument(
+    """Add the options of get_access_token.py."""
+    token = parser.add_argument_group("the token")
+    token.add_argument(
         "-o",
         dest="form",
         choices=("text", "token", "json", "header"),
         help="what to print: text (the default), the token alone, the response as JSON, or a"
         " header for `curl -H @-`",
     )
-    parser.add_argument(
+    token.add_argument(
         "--for",
         dest="target",
         nargs=2,
         metavar=("METHOD", "URL"),
-        help="with -o header: the headers that this one request needs, its DPoP proof among them",
+        help="with -o header: the headers for this one request, including its DPoP proof",
     )
-    parser.add_argument(
+    token.add_argument(
         "--check",
         nargs="?",
         const="/api/v1/users?limit=1",
         metavar="PATH",
         help="call the org with the token and print the status (/api/v1/users?limit=1)",
     )
+    _add_request_options(parser)
 
 
-def add_network_options(parser: ArgumentParser) -> None:
-    """The options of the steps that talk to Okta."""
-    parser.add_argument(
+def _add_request_options(parser: ArgumentParser) -> None:
+    requests = parser.add_argument_group("requests to Okta")
+    requests.add_argument(
         "--timeout",
         type=_seconds,
         default=30.0,
         metavar="SECONDS",
         help="how long to wait for Okta (30); a whole response may take four times that",
     )
-    parser.add_argument(
-        "-v",
-        "--verbose",
-        action="store_true",
-        help="show each request and response in a line on stderr",
-    )
-    parser.add_argument(
-        "--explain",
-        action="store_true",
-        help="show each request and response in full on stderr: JWTs decoded, secrets masked",
-    )
+    what = "show each request and its status in a line on stderr"
+    requests.add_argument("-v", "--verbose", action="store_true", help=what)
+    what = "show each request and response in full on stderr: JWTs decoded, secrets masked"
+    requests.add_argument("--explain", action="store_true", help=what)
 
 
 def _app_name(text: str) -> str:
@@ -305,9 +275,7 @@ def _app_name(text: str) -> str:
     reference/core-okta-api)."""
     if not text.strip():
         raise ArgumentTypeError("must not be blank")
-    from unicodedata import category  # few runs need it
-
-    if any(category(character) in ("Cc", "Cs") for character in text):
+    if re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text):
         raise ArgumentTypeError("must not contain control characters or invalid text")
     if max(text) > "\uffff":
         raise ArgumentTypeError("must not contain characters beyond U+FFFF, such as emoji")
@@ -320,5 +288,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0
     if not 0 < seconds <= 3600:
-        raise ArgumentTypeError(f"not a number of seconds from above 0 to 3600: {text}")
+        raise ArgumentTypeError(f"not a number of seconds above 0 and up to 3600: {text}")
     return seconds

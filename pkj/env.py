@@ -15,11 +15,11 @@ from pkj.errors import LocalError
 
 BYTE_ORDER_MARK = "\ufeff"
 
-BARE = re.compile(r"[A-Za-z0-9._+/=:@%,-]*")
-"""Values that python-dotenv, a shell and `docker --env-file` all read alike without quotes."""
+BARE = r"[A-Za-z0-9._+/=:@%,-]*"
+"""Values that python-dotenv, a shell and `docker --env-file` read alike without quotes."""
 
-# The parts of one binding as python-dotenv's parser delimits them (dotenv/parser.py);
-# a binding's text begins with whatever blank lines stand before it.
+# The parts of one binding as python-dotenv's parser delimits them (dotenv/parser.py). The text
+# of a binding begins with the blank lines before it.
 BINDING = r"""(?P<lead>\s*(?:export[^\S\r\n]+)?)
         (?:'[^']+'|[^=\#\s]+)[^\S\r\n]*
         (?:=[^\S\r\n]*(?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*")(?P<near>[^\S\r\n]*\#[^\r\n]*)?
@@ -28,26 +28,26 @@ BINDING = r"""(?P<lead>\s*(?:export[^\S\r\n]+)?)
         )[^\S\r\n]*
         (?P<end>\r\n|\n|\r|)\Z"""
 
-COMMENT = re.compile(r"(?<![^\S\r\n])[^\S\r\n]+\#.*")
-"""Behind a value without quotes; looked for once a run of blanks, not once a blank."""
+COMMENT = r"(?<![^\S\r\n])[^\S\r\n]+\#.*"
+"""Behind a value without quotes; tried once for each run of spaces, not for each space."""
 
 
 def read(text: str) -> dict[str, str]:
-    """The values of a `.env` text, as python-dotenv reads them without expanding variables.
+    """Return the values in a `.env` text, as python-dotenv reads them, with `$` left alone.
 
-    The last of several equal names counts; a name without `=` counts as empty.
+    The last assignment to a name counts; a name without `=` counts as empty.
     """
     return dict(assignments(text))
 
 
 def assignments(text: str) -> list[tuple[str, str]]:
-    """Every name with its value, in the order of the text, also those that a later one hides."""
+    """Return every name with its value, in order, including those that a later line overrides."""
     text = text.removeprefix(BYTE_ORDER_MARK)
     return [(b.key, b.value or "") for b in _bindings(_unix(text)) if b.key is not None]
 
 
 def unreadable_line(text: str) -> int | None:
-    """The number of the first line that is neither an assignment nor a comment, if any."""
+    """Return the number of the first line that is neither an assignment nor a comment, if any."""
     broken = next((b.original for b in _bindings(text) if b.error), None)
     if broken is None:
         return None
@@ -56,11 +56,11 @@ def unreadable_line(text: str) -> int | None:
 
 
 def replace(text: str, values: Mapping[str, str]) -> str:
-    """`text` with each name of `values` assigned exactly once.
+    """Return `text` with each name in `values` assigned exactly once.
 
-    Comments, order, blank lines, other assignments, `export ` and line ends stay. A name
-    that stood several times keeps its last place, which is the one that counted. Values
-    hold no NUL, CR or surrogates.
+    Comments, order, blank lines, other assignments, `export ` and line ends are kept. A name
+    that was assigned several times keeps its last place, the one that counted. Values contain
+    no NUL, CR or surrogates.
     """
     mark = BYTE_ORDER_MARK if text.startswith(BYTE_ORDER_MARK) else ""
     bindings = _bindings(text.removeprefix(mark))
@@ -80,8 +80,8 @@ def replace(text: str, values: Mapping[str, str]) -> str:
 
 
 def quoted(value: str) -> str:
-    """`value` as it stands behind the `=`; in single quotes unless it needs none."""
-    if BARE.fullmatch(value):
+    """Return `value` as it is written after the `=`: in single quotes unless it needs none."""
+    if re.fullmatch(BARE, value):
         return value
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
@@ -97,24 +97,24 @@ def _unix(text: str) -> str:
 
 
 def _rewritten(binding: Binding, value: str | None, line_end: str) -> str:
-    """The binding's text with another value; None takes the assignment out."""
+    """Return the text of the binding with another value; None removes the assignment."""
     match = re.match(BINDING, binding.original.string, re.VERBOSE | re.DOTALL)
     assert match is not None, "BINDING follows python-dotenv's own grammar"
-    apart = COMMENT.search(match["unquoted"] or "")
+    apart = re.search(COMMENT, match["unquoted"] or "")
     comment = (apart[0] if apart else match["near"] or match["bare"] or "").strip()
     if value is None:
         blank_lines = re.match(r"(?:.*[\r\n])?", match["lead"], re.DOTALL)
         assert blank_lines is not None, "it matches anything"
         return blank_lines[0] + (comment + match["end"] if comment else "")
     assignment = f"{binding.key}={quoted(value)}".replace("\n", line_end)
-    # A shell wants a blank before a comment, python-dotenv 1.2.3 something before that.
+    # A shell needs a space before a comment, and python-dotenv 1.2.3 something before that.
     if comment and not value:
         assignment += "''"
     return match["lead"] + assignment + (f" {comment}" if comment else "") + match["end"]
 
 
 Check = Callable[[Mapping[str, str]], None]
-"""Gets what the file holds when it is about to be saved, and raises to prevent that."""
+"""Is given what the file holds just before a save, and raises to prevent it."""
 
 BESIDE_THE_SCRIPTS = Path(__file__).resolve().parent.parent / ".env"
 
@@ -132,14 +132,14 @@ WHO_WRITES = {
 }
 """Every name in `.env`, and where its value comes from."""
 
-OPEN_QUOTE = "most often a quote is not closed there"
+OPEN_QUOTE = "usually a quote is not closed there"
 
 
 class Env:
-    """The settings: the process environment where it has a value, else the file.
+    """The settings: from the process environment if it has a value, otherwise from the file.
 
-    `path` need not exist; `explicit` says that the user named it. `note` takes a line for
-    people. An empty value counts as absent everywhere. The environment is never written.
+    `path` need not exist; `explicit` says that the user named it. `note` is given lines for
+    people. An empty value counts as missing everywhere. The environment is never changed.
     """
 
     def __init__(
@@ -154,18 +154,18 @@ class Env:
         self._assigned: list[tuple[str, str]] | None = None
         self._locked = False
         self.from_environment: set[str] = set()
-        """Names whose value was asked for and came from there."""
+        """Names whose value was used and came from the environment."""
 
     def stored(self, name: str) -> str | None:
-        """The value in the file, whatever the environment says."""
+        """Return the value in the file, whatever the environment says."""
         return dict(self._read()).get(name) or None
 
     def held(self, name: str) -> list[str]:
-        """Every value that the file has for the name, also those that a later line hides."""
+        """Return every value of the name in the file, including those that are overridden."""
         return [value for key, value in self._read() if key == name and value]
 
     def get(self, name: str) -> str | None:
-        """Raises LocalError for a value from the environment that is not text."""
+        """Return the value, if any. Raises LocalError if one in the environment is not text."""
         if value := self._environ.get(name):
             if not _is_text(value):
                 problem = f"{name} in the environment is not UTF-8 text"
@@ -178,9 +178,9 @@ class Env:
         return bool(self._environ.get(name))
 
     def require(self, *names: str) -> dict[str, str]:
-        """The values of all `names`, of which one may be `"A or B"`: then A or B will do.
+        """Return the values of all `names`; `"A or B"` means that either is enough.
 
-        Raises LocalError that names everything missing at once, with who supplies it.
+        Raises one LocalError for everything that is missing, which says who sets it.
         """
         if self._explicit and env_file.read_text(self.path) is None:
             raise LocalError(f"{self.path} does not exist", "check what --env-file names")
@@ -198,10 +198,10 @@ class Env:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let no other run change the file for the time of the `with` block; may be nested.
+        """Let no other run change the file during the `with` block; may be nested.
 
-        What another run has written meanwhile is read. Waits for it, but not for ever: raises
-        LocalError then. Reading needs no lock.
+        Waits for another run, and then reads what it wrote; raises LocalError if that takes too
+        long. Reading needs no lock.
         """
         if self._locked:
             yield
@@ -236,10 +236,10 @@ class Env:
     ) -> None:
         """Write `values` to the file in one step; an empty value clears a name.
 
-        `check` gets what the file holds at that moment, with other runs locked out, and
-        raises to prevent the save. `keep_copy` first keeps the present file beside it.
-        Raises LocalError, and changes nothing, if the file cannot be written safely, or a
-        private key would be lost without a copy.
+        `check` is given what the file holds at that moment, with other runs locked out, and
+        raises to prevent the save. `keep_copy` first backs up the file beside it. Raises
+        LocalError, and changes nothing, if the file cannot be written safely, or if a private
+        key would be lost without a backup.
         """
         target = Path(os.path.realpath(self.path))
         with self.locked():
@@ -265,7 +265,7 @@ class Env:
         self._warn_of_shadows(values)
 
     def warn_if_open_to_others(self) -> None:
-        """Say so where other users may read or change a file that holds a private key."""
+        """Note a warning if other users may read or change a file that holds a private key."""
         mode = env_file.open_to_others(self.path)
         if mode is not None and self.held("PRIVATE_KEY"):
             self._note(
@@ -274,11 +274,11 @@ class Env:
             )
 
     def secrets(self) -> list[str]:
-        """Values that must never be shown, of those that have been read; without `SSWS `."""
+        """Return the values that must never be shown, of those read so far; without `SSWS `."""
         names = ("PRIVATE_KEY", "API_KEY")
         named = [self._environ.get(name, "") for name in names]
         named += [value for name, value in self._assigned or () if name in names]
-        # What is not text is never used, and so never shown.
+        # What is not text is never used, and therefore never shown.
         return [value.removeprefix("SSWS ") for value in named if value and _is_text(value)]
 
     def _read(self) -> list[tuple[str, str]]:
@@ -289,15 +289,15 @@ class Env:
     def _where_to_write(self) -> str:
         example = self.path.with_name(".env.example")
         if env_file.read_text(self.path) is None and os.path.lexists(example):
-            return f"run `cp {quote(str(example))} {quote(str(self.path))}`, and fill it in"
-        return f"write them to {self.path}, or run the script that does"
+            return f"run `cp {quote(str(example))} {quote(str(self.path))}`, and fill in the values"
+        return f"set them in {self.path}, or run the script that does"
 
     def _new_text(self, text: str, before: list[tuple[str, str]], values: Mapping[str, str]) -> str:
         new = replace(text, values)
         if read(new) != {**dict(before), **values}:
             line = unreadable_line(text)
             problem = f"{self.path} cannot be changed safely: line {line} is not an assignment"
-            raise LocalError(problem, f"{OPEN_QUOTE}; mend that line")
+            raise LocalError(problem, f"{OPEN_QUOTE}; correct that line")
         return new
 
     def _warn_of_shadows(self, values: Mapping[str, str]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pkj.errors import LocalError
 
 LARGEST = 2 * 2**20
-"""Bytes. Settings take a few thousand; python-dotenv takes seconds to parse a megabyte."""
+"""Bytes. Settings need a few thousand; python-dotenv takes seconds to parse a megabyte."""
 
 MOST_SPACES = 1000
 """In a row. python-dotenv's time grows with the square of their number (`parse_unquoted_value`
@@ -27,21 +27,21 @@ LOCK_SECONDS = 60.0
 """How long a run waits for another one."""
 
 SILENT_SECONDS = 0.5
-"""After so long it says that it waits."""
+"""How long it waits before it says so."""
 
-READ_HINT = "see what --env-file names, and who may read it"
-WRITE_HINT = "see what --env-file names, and who may write to its folder"
+READ_HINT = "check what --env-file names, and who may read it"
+WRITE_HINT = "check what --env-file names, and who may write to its folder"
 BUSY_HINT = (
-    "a file that is mounted by itself (a container's bind mount) cannot be replaced: "
-    "mount its folder, or name another file with --env-file"
+    "a file that is itself mounted (a container's bind mount) cannot be replaced: mount its"
+    " folder, or name another file with --env-file"
 )
 
 
 def read_text(path: Path) -> str | None:
-    """The whole text of the file, None where there is no file.
+    """Return the text of the file, None if it does not exist.
 
-    Raises LocalError for what is not a readable regular file in UTF-8, or not one that can be
-    parsed in good time. Never waits: a FIFO is opened without blocking, and refused.
+    Raises LocalError if it is not a readable regular file in UTF-8, or would take too long to
+    parse. Never waits: a FIFO is opened without blocking, and refused.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK
     try:
@@ -58,7 +58,7 @@ def read_text(path: Path) -> str | None:
     except OSError as cause:
         raise LocalError(f"{path} cannot be read: {cause.strerror}", READ_HINT) from cause
     if len(content) > LARGEST:
-        problem = f"{path} is larger than {LARGEST} bytes: this is not a file of settings"
+        problem = f"{path} is larger than {LARGEST} bytes: it is not a .env file"
         raise LocalError(problem, "name another with --env-file")
     if run := TOO_MANY_SPACES.search(text):
         line = len(re.findall(r"\r\n|\n|\r", text[: run.start()])) + 1
@@ -68,7 +68,7 @@ def read_text(path: Path) -> str | None:
 
 
 def open_to_others(path: Path) -> int | None:
-    """The mode of the file if users other than its owner may read or change it, else None."""
+    """Return the mode of the file if users other than its owner may read or change it."""
     with contextlib.suppress(OSError):
         mode = stat.S_IMODE(path.stat().st_mode)
         return mode if mode & 0o066 else None
@@ -77,12 +77,12 @@ def open_to_others(path: Path) -> int | None:
 
 @contextlib.contextmanager
 def locked(path: Path, note: Callable[[str], None]) -> Iterator[None]:
-    """Let no other run change the file for the time of the `with` block.
+    """Let no other run change the file during the `with` block.
 
     The lock (flock(2)) ends with the process. It is on an empty file beside `.env`, which is
-    removed at the end: `.env` itself is another file after each save, and a lock on the
-    folder would hold up those who work on other files in it. Waits for another run for up
-    to LOCK_SECONDS, and tells `note`; then raises LocalError.
+    removed at the end: `.env` itself is a new file after each save, and a lock on the folder
+    would delay runs that use other files in it. Waits up to LOCK_SECONDS for another run, and
+    notes that; then raises LocalError.
     """
     target = Path(os.path.realpath(path))
     lock = target.with_name(f"{target.name}.pkj-lock")
@@ -98,27 +98,26 @@ def locked(path: Path, note: Callable[[str], None]) -> Iterator[None]:
 
 
 def replace_text(path: Path, text: str) -> int | None:
-    """Put `text` in the place of the file (resolved) in one step, mode 0600, owner kept.
+    """Replace the file at `path` (resolved) by `text` in one step, with mode 0600 and its owner.
 
-    Returns the mode it had if that was looser, else None. Raises LocalError, and leaves the
-    file as it was, if it cannot be done.
+    Return the mode it had if that was looser. Raises LocalError, and leaves the file unchanged,
+    if it cannot be done.
     """
     try:
         before = path.stat() if path.exists() else None
         _put(path, text, path if before else None)
     except OSError as cause:
         hint = BUSY_HINT if cause.errno == errno.EBUSY else WRITE_HINT
-        problem = f"{path} cannot be written: {cause.strerror}; it is as it was"
+        problem = f"{path} cannot be written: {cause.strerror}; it was not changed"
         raise LocalError(problem, hint) from cause
     mode = stat.S_IMODE(before.st_mode) if before else 0o600
     return mode if mode & ~0o600 else None
 
 
 def keep_copy(path: Path, text: str) -> Path:
-    """Keep `text` beside `path` as NAME.previous. Earlier copies move on to .previous.1 and so
-    on: none is overwritten.
+    """Save `text` beside `path` as NAME.previous, and return where. Call it with the lock held.
 
-    Returns where. Raises LocalError. To be called with the lock held.
+    Earlier backups are renamed to .previous.1 and so on: none is overwritten. Raises LocalError.
     """
     copy = path.with_name(f"{path.name}.previous")
     try:
@@ -130,8 +129,8 @@ def keep_copy(path: Path, text: str) -> Path:
 
 
 def _acquire(lock: Path, path: Path, note: Callable[[str], None]) -> int | None:
-    """The descriptor that holds the lock. None where there can be none: in a folder in which
-    nothing can be written anyway, and on a file system without locks (flock(2), NFS)."""
+    """Return the descriptor that holds the lock. None if there can be no lock: in a folder where
+    nothing can be written anyway, or on a file system without locks (flock(2), NFS)."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
     began, told = time.monotonic(), False
     while True:
@@ -141,30 +140,30 @@ def _acquire(lock: Path, path: Path, note: Callable[[str], None]) -> int | None:
             if not os.path.lexists(lock):
                 return None
             problem = f"{lock} cannot be opened: {cause.strerror}"
-            raise LocalError(problem, f"remove it if no other run is at work on {path}") from cause
+            raise LocalError(problem, f"remove it if no other run is using {path}") from cause
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.path.samestat(os.fstat(descriptor), os.lstat(lock)):
                 return descriptor
         except (BlockingIOError, FileNotFoundError):
-            pass  # another run holds it, or held it and removed the file at its end
+            pass  # another run has it, or had it and removed the file
         except OSError:
             _release(descriptor, lock)
             return None
         os.close(descriptor)
         waited = time.monotonic() - began
         if waited > LOCK_SECONDS:
-            problem = f"another run is still at work on {path}; nothing was changed"
+            problem = f"another run is still using {path}; nothing was changed"
             raise LocalError(problem, "wait for it to end, then run this again")
         if waited > SILENT_SECONDS and not told:
-            note(f"another run is at work on {path}; waiting for up to {LOCK_SECONDS:.0f} seconds")
+            note(f"another run is using {path}; waiting up to {LOCK_SECONDS:.0f} seconds")
             told = True
         time.sleep(0.02)
 
 
 def _release(descriptor: int, lock: Path) -> None:
-    # Whoever waits on the file that is removed here sees that, and makes another. It is
-    # empty unless it is somebody else's.
+    # A run that waits for the file sees that it was removed, and creates another. A file that is
+    # not empty is not ours.
     if os.fstat(descriptor).st_size == 0:
         with contextlib.suppress(OSError):
             lock.unlink()
@@ -172,9 +171,9 @@ def _release(descriptor: int, lock: Path) -> None:
 
 
 def _remove_leftovers(path: Path) -> None:
-    """With the lock held, remove the temporary files that killed runs left.
+    """Remove the temporary files that killed runs left; call it with the lock held.
 
-    Only what proves to be one: its name holds the digest of its text, or it is empty.
+    The name of such a file contains the digest of its text, unless it is empty.
     """
     name = re.compile(rf"{re.escape(path.name)}(?:\.previous)?\.pkj-([0-9a-f]{{32}})-[0-9a-f]{{8}}")
     with contextlib.suppress(OSError):
@@ -191,8 +190,8 @@ def _digest(text: str) -> str:
 
 
 def _make_room(copy: Path) -> None:
-    """Rename the copies one by one, the oldest first, up to the first name that is free:
-    wherever this is killed, each of them has a name."""
+    """Rename the backups one by one, the oldest first, up to the first free name, so that none is
+    lost wherever this is killed."""
     names = [copy]
     while os.path.lexists(names[-1]):
         names.append(copy.with_name(f"{copy.name}.{len(names)}"))
@@ -203,12 +202,12 @@ def _make_room(copy: Path) -> None:
 def _put(
     path: Path, text: str, like: Path | None, before_rename: Callable[[], None] = lambda: None
 ) -> None:
-    """Write the file whole, with the owner of the file `like`."""
+    """Write the whole file, with the owner of the file `like`."""
     temporary = path.with_name(f"{path.name}.pkj-{_digest(text)}-{os.urandom(4).hex()}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
     try:
         with open(os.open(temporary, flags, 0o600), "wb") as file:
-            os.fchmod(file.fileno(), 0o600)  # whatever the umask took away
+            os.fchmod(file.fileno(), 0o600)  # whatever the umask is
             if like:
                 _keep_owner(file.fileno(), like)
             file.write(text.encode())
@@ -235,7 +234,7 @@ def _keep_owner(file: int, like: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    # The rename has happened; a file system that cannot sync a folder does not undo it.
+    # The rename has happened, even on a file system that cannot sync a folder.
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

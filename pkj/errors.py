@@ -1,4 +1,4 @@
-"""What we raise, with which exit code: local error, Okta refused, no usable response."""
+"""What we raise, and with which exit code: local error, Okta refused, no usable response."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class PkjError(Exception):
-    """The root. `str(error)` is a sentence for a person, `hint` says what to do next.
+    """The base class. `str(error)` says what failed, and `hint` what to do next.
 
     `exit_code` is what the process ends with.
     """
@@ -21,26 +21,19 @@ class PkjError(Exception):
 
 
 class LocalError(PkjError):
-    """Something on this machine is wrong: a setting, the key, the file, a CA path.
-
-    `setting` is the name in `.env` that the message is about, if it is about one.
-    """
-
-    def __init__(self, message: str, hint: str = "", *, setting: str = "") -> None:
-        super().__init__(message, hint)
-        self.setting = setting
+    """Something on this machine is wrong: a setting, the key, the file, a CA path."""
 
 
 class UsageError(PkjError):
-    """Options that do not go together, or an answer that only a terminal could give."""
+    """Options that cannot be combined, or a question that needs a terminal."""
 
     exit_code = 2
 
 
 class OktaRefused(PkjError):
-    """Okta said no, in one of its two error shapes, with a 4xx other than 429.
+    """Okta refused, in one of its two error shapes, with a 4xx other than 429.
 
-    `status` is the HTTP status, `headers` those of the answer (looked up in any case),
+    `status` is the HTTP status, `headers` those of the response (looked up in any case),
     `code` Okta's errorCode or OAuth error, `summary` its errorSummary or error_description.
     """
 
@@ -61,34 +54,30 @@ class OktaRefused(PkjError):
 
 
 class NoUsableResponse(PkjError):
-    """No answer (`status` is 0), or one that nobody can read: a later run might cure it."""
+    """No response (`status` is 0), or one that cannot be used; a later run may succeed.
+
+    `retry` says that another attempt in this run is worthwhile.
+    """
 
     exit_code = 4
 
-    def __init__(self, message: str, hint: str = "", *, status: int = 0) -> None:
+    def __init__(
+        self, message: str, hint: str = "", *, status: int = 0, retry: bool = False
+    ) -> None:
         super().__init__(message, hint)
-        self.status = status
+        self.status, self.retry = status, retry
 
 
 class LostResponse(NoUsableResponse):
-    """The request may have been carried out at Okta although no answer says so.
-
-    `in_time` is false where the time to wait was used up: then it is not sent again.
-    """
-
-    def __init__(
-        self, message: str, hint: str = "", *, status: int = 0, in_time: bool = True
-    ) -> None:
-        super().__init__(message, hint, status=status)
-        self.in_time = in_time
+    """Okta may have carried out the request although no response says so."""
 
 
 @contextmanager
 def gathered(problem: str) -> Iterator[list[OktaRefused]]:
-    """A list for refusals that stop nothing, for a `with` block.
+    """Yield a list for refusals that do not end the `with` block.
 
-    At its end they are raised as one OktaRefused, each thing to do once; or with the
-    NoUsableResponse that ended the block early, as one of its kind.
+    When the block ends they are raised as one OktaRefused, with each hint once; or as one
+    NoUsableResponse, together with the one that ended the block early.
     """
     refused: list[OktaRefused] = []
     try:

@@ -1,4 +1,4 @@
-"""The RSA key: PEM, modulus, JWK, thumbprint; its four names in `.env`; and which `kid` to send."""
+"""The RSA key: PEM, modulus, JWK, thumbprint, its four names in `.env`, and which `kid` to use."""
 
 import base64
 import hashlib
@@ -10,7 +10,6 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from pkj.console import Console
 from pkj.env import Check, Env
 from pkj.errors import LocalError
 
@@ -19,168 +18,15 @@ EXPONENT_BASE64URL = "AQAB"
 LEAST_BITS = 2048
 """Okta refuses shorter RSA keys (release notes 2020.06)."""
 
-NEW_KEY = "put the right key back, or make another with `python generate_keys.py --force`"
-NEW_MODULUS = f"empty MODULUS, PUBLIC_KEY and KEY_ID: they follow from PRIVATE_KEY; {NEW_KEY}"
-
-
-def generate(bits: int) -> rsa.RSAPrivateKey:
-    """A new private key of `bits` bits with the exponent 65537."""
-    return rsa.generate_private_key(public_exponent=EXPONENT, key_size=bits)
-
-
-def private_pem(key: rsa.RSAPrivateKey) -> str:
-    """PKCS#8, unencrypted (RFC 5958)."""
-    form = serialization.PrivateFormat.PKCS8
-    plain = serialization.NoEncryption()
-    return key.private_bytes(serialization.Encoding.PEM, form, plain).decode().strip()
-
-
-def public_pem(modulus: int) -> str:
-    """SubjectPublicKeyInfo (RFC 5280)."""
-    key = rsa.RSAPublicNumbers(EXPONENT, modulus).public_key()
-    form = serialization.PublicFormat.SubjectPublicKeyInfo
-    return key.public_bytes(serialization.Encoding.PEM, form).decode().strip()
-
-
-def modulus_of(key: rsa.RSAPrivateKey) -> int:
-    return key.public_key().public_numbers().n
-
-
-def load_private(text: str, *, check: bool = True) -> rsa.RSAPrivateKey:
-    r"""The private key in a PEM text (PKCS#8 or PKCS#1), which may be one line with `\n`.
-
-    cryptography's own check of the numbers takes some 30 ms; a signature that verifies says
-    as much for this use, in one. Without `check` none is made: that is for who verifies
-    what the key signs anyway (assertion.sign). Raises LocalError for anything that is not
-    an RSA key this flow can use.
-    """
-    pem = text.replace("\\r", "").replace("\\n", "\n").strip()
-    _refuse_other_forms(pem)
-    try:
-        key = serialization.load_pem_private_key(
-            pem.encode("utf-8", "replace"), password=None, unsafe_skip_rsa_key_validation=True
-        )
-    except (ValueError, TypeError, UnsupportedAlgorithm) as cause:
-        raise _wrong_key("cannot be read as a PEM private key", NEW_KEY) from cause
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise _wrong_key("is not an RSA key: this flow signs with RS256", NEW_KEY)
-    if key.public_key().public_numbers().e != EXPONENT:
-        raise _wrong_key(f"has a public exponent other than {EXPONENT}", NEW_KEY)
-    _refuse_short(modulus_of(key), "PRIVATE_KEY", NEW_KEY)
-    if check:
-        _try(key)
-    return key
-
-
-def damaged() -> LocalError:
-    """The error for a private key whose signatures do not verify."""
-    hint = (
-        "restore it from a copy, or run `python generate_keys.py --force`,"
-        " then `python create_okta_service_app.py`"
-    )
-    return _wrong_key("is damaged: what it signs does not verify", hint)
-
-
-def base64url(raw: bytes) -> str:
-    """Base64url without padding (RFC 7515 section 2)."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def digest(text: str) -> str:
-    """SHA-256 in base64url: a thumbprint of these members (RFC 7638), a token's `ath`."""
-    return base64url(hashlib.sha256(text.encode()).digest())
-
-
-def to_base64url(number: int) -> str:
-    """Base64urlUInt of RFC 7518 section 2: unsigned, big-endian, no padding."""
-    return base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))
-
-
-def from_base64url(text: str) -> int | None:
-    """The number, also from what the original scripts wrote: standard base64 in lines.
-
-    None if it is not base64 of either alphabet.
-    """
-    # An org may hold thousands of keys to be read: this is the fast way to say it.
-    compact = "".join(text.split()).rstrip("=").replace("+", "-").replace("/", "_")
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", compact) or len(compact) % 4 == 1:
-        return None
-    return int.from_bytes(base64.urlsafe_b64decode(compact + "=" * (-len(compact) % 4)), "big")
-
-
-def load_modulus(text: str) -> int:
-    """The number that MODULUS stands for. Raises LocalError."""
-    number = from_base64url(text)
-    if number is None:
-        raise LocalError("MODULUS is not base64url", NEW_MODULUS, setting="MODULUS")
-    _refuse_short(number, "MODULUS", NEW_MODULUS)
-    return number
-
-
-def thumbprint(modulus: int) -> str:
-    """RFC 7638 with SHA-256, in base64url: the members in this order, without blanks."""
-    n = to_base64url(modulus)
-    return digest(f'{{"e":"{EXPONENT_BASE64URL}","kty":"RSA","n":"{n}"}}')
-
-
-def jwk(modulus: int, kid: str) -> dict[str, str]:
-    """The public key as Okta takes it (RFC 7517, RFC 7518 section 6.3.1)."""
-    return {
-        "kty": "RSA",
-        "e": EXPONENT_BASE64URL,
-        "n": to_base64url(modulus),
-        "use": "sig",
-        "alg": "RS256",
-        "kid": kid,
-    }
-
-
-def kid_to_send(modulus: int, key_id: str | None, *, same_source: bool) -> str | None:
-    """The `kid` for an assertion: KEY_ID if there is one.
-
-    Where the key and KEY_ID come from different places (`same_source` false), KEY_ID may
-    belong to another key: then it is sent only if it is this key's thumbprint.
-    """
-    if key_id is None or same_source or key_id == thumbprint(modulus):
-        return key_id
-    return None
-
-
-def _try(key: rsa.RSAPrivateKey) -> None:
-    message, scheme, digest = b"trial", padding.PKCS1v15(), hashes.SHA256()
-    try:
-        key.public_key().verify(key.sign(message, scheme, digest), message, scheme, digest)
-    except (ValueError, InvalidSignature) as cause:
-        raise damaged() from cause
-
-
-def _refuse_other_forms(pem: str) -> None:
-    if pem.startswith("{"):
-        raise _wrong_key("is a JWK, not PEM text", NEW_KEY)
-    if "PRIVATE KEY-----" not in pem and (
-        "PUBLIC KEY-----" in pem or "CERTIFICATE-----" in pem or pem.startswith("ssh-")
-    ):
-        raise _wrong_key("is a public key: the private one is needed to sign", NEW_KEY)
-    if "ENCRYPTED" in pem:
-        hint = "decrypt it with `openssl pkey -in encrypted.pem`, and keep .env at mode 0600"
-        raise _wrong_key("is encrypted", hint)
-
-
-def _refuse_short(modulus: int, setting: str, hint: str) -> None:
-    if modulus.bit_length() < LEAST_BITS:
-        problem = f"{setting} has {modulus.bit_length()} bits: Okta wants {LEAST_BITS} or more"
-        raise LocalError(problem, hint, setting=setting)
-
-
-def _wrong_key(problem: str, hint: str) -> LocalError:
-    return LocalError(f"PRIVATE_KEY {problem}", hint, setting="PRIVATE_KEY")
+NEW_KEY = "restore the right key, or run `python generate_keys.py --force` for a new one"
+DERIVED = "clear MODULUS, PUBLIC_KEY and KEY_ID: they are derived from PRIVATE_KEY"
 
 
 class PublicKey(NamedTuple):
-    """What is registered: the modulus, and the kid it is registered under.
+    """The key to register: its modulus, and the kid to register it with.
 
-    `unsaved` are the settings that were derived and are not in the file yet; `unchanged` is
-    the `check` for saving them: that the key in the file is still the one that was read.
+    `unsaved` are settings that were derived and are not in the file yet. `unchanged` is the
+    `check` for saving them: the key in the file is still the one that was read.
     """
 
     modulus: int
@@ -189,13 +35,16 @@ class PublicKey(NamedTuple):
     unchanged: Check
 
 
-def of_new_key(key: rsa.RSAPrivateKey) -> dict[str, str]:
-    """The four values that generate_py writes."""
-    return {"PRIVATE_KEY": private_pem(key), **_public(modulus_of(key))}
+# The key in `.env`.
+
+
+def settings_of(key: rsa.RSAPrivateKey) -> dict[str, str]:
+    """Return the four settings that generate_keys.py writes."""
+    return {"PRIVATE_KEY": private_pem(key), **_public_settings(modulus_of(key))}
 
 
 def refuse_to_replace(env: Env) -> None:
-    """Raise LocalError if the file holds a key, also one that a later line hides."""
+    """Raise LocalError if the file holds a key, even one that a later line clears."""
     held = [name for name in ("PRIVATE_KEY", "MODULUS") if env.held(name)]
     if not held:
         return
@@ -212,48 +61,62 @@ def refuse_to_replace(env: Env) -> None:
 
 
 def public_key(env: Env) -> PublicKey:
-    """The public key to register, from MODULUS, PRIVATE_KEY, or both if they belong together.
+    """Return the public key to register, from MODULUS, PRIVATE_KEY, or both if they match.
 
     Raises LocalError.
     """
     given, pem = env.get("MODULUS"), env.get("PRIVATE_KEY")
-    modulus = load_modulus(given) if given else None
+    modulus = load_modulus(given) if given else 0
     if pem:
         derived = modulus_of(load_private(pem))
-        if modulus not in (None, derived):
-            raise _two_keys(env)
+        if modulus not in (0, derived):
+            where = "the environment" if env.is_from_environment("PRIVATE_KEY") else env.path
+            problem = f"MODULUS is not the modulus of PRIVATE_KEY, which comes from {where}"
+            raise LocalError(problem, DERIVED)
         modulus = derived
-    assert modulus is not None, "the step requires one of the two"
     source = "MODULUS" if given else "PRIVATE_KEY"
-    kid = kid_to_send(modulus, env.get("KEY_ID"), same_source=_same_source(env, source))
+    kid = _kid_to_send(env, modulus, source) or thumbprint(modulus)
     unchanged = env.unless_changed("PRIVATE_KEY", "MODULUS")
-    kid = kid or thumbprint(modulus)
     return PublicKey(modulus, kid, _unsaved(env, modulus, source), unchanged)
 
 
-def save_public(env: Env, public: PublicKey, kid: str | None, out: Console) -> None:
-    """Save what was derived, and as KEY_ID the kid by which the app knows the key, if any.
+def signing_key(env: Env) -> tuple[rsa.RSAPrivateKey, str | None]:
+    """Return the private key, and the kid to send with what it signs. Raises LocalError."""
+    env.warn_if_open_to_others()
+    key = load_private(env.require("PRIVATE_KEY")["PRIVATE_KEY"])
+    return key, _kid_to_send(env, modulus_of(key), "PRIVATE_KEY")
 
-    A KEY_ID beside another key in the file stays as it is. Raises LocalError if the key in
-    the file was replaced meanwhile: what belongs together stays together.
+
+def changes(env: Env, public: PublicKey, kid: str | None) -> dict[str, str]:
+    """Return the settings to save, KEY_ID being the kid by which the app knows the key, if any.
+
+    A KEY_ID that belongs to another key in the file is left alone.
     """
     changed = dict(public.unsaved)
     another = env.is_from_environment("PRIVATE_KEY") or env.is_from_environment("MODULUS")
     if (env.stored("KEY_ID") or "") != (kid or "") and not (another and _file_has_key(env)):
         changed["KEY_ID"] = kid or ""
-    if changed and not out.would(f"set {', '.join(changed)} in .env"):
+    return changed
+
+
+def save_public(env: Env, public: PublicKey, kid: str | None) -> None:
+    """Save those settings. Raises LocalError if the key in the file was replaced meanwhile."""
+    if changed := changes(env, public, kid):
         env.save(changed, check=public.unchanged)
 
 
-def signing_key(env: Env) -> tuple[rsa.RSAPrivateKey, str | None]:
-    """The private key and the kid to send with what it signs. Raises LocalError."""
-    env.warn_if_open_to_others()
-    key = load_private(env.require("PRIVATE_KEY")["PRIVATE_KEY"], check=False)
-    same_source = _same_source(env, "PRIVATE_KEY")
-    return key, kid_to_send(modulus_of(key), env.get("KEY_ID"), same_source=same_source)
+def _kid_to_send(env: Env, modulus: int, source: str) -> str | None:
+    """Return KEY_ID if it belongs to this key.
+
+    If the key and KEY_ID come from different places, KEY_ID may belong to another key: then it
+    must be this key's thumbprint. A KEY_ID in the environment was set for the key in use.
+    """
+    kid = env.get("KEY_ID")
+    elsewhere = env.is_from_environment(source) and not env.is_from_environment("KEY_ID")
+    return None if elsewhere and kid != thumbprint(modulus) else kid
 
 
-def _public(modulus: int) -> dict[str, str]:
+def _public_settings(modulus: int) -> dict[str, str]:
     return {
         "PUBLIC_KEY": public_pem(modulus),
         "MODULUS": to_base64url(modulus),
@@ -263,12 +126,12 @@ def _public(modulus: int) -> dict[str, str]:
 
 def _unsaved(env: Env, modulus: int, source: str) -> dict[str, str]:
     if env.is_from_environment(source) and _file_has_key(env):
-        return {}  # the file holds a key of its own: nothing of another belongs beside it
-    values = _public(modulus)
+        return {}  # what belongs to one key does not go beside another
+    values = _public_settings(modulus)
     if source == "MODULUS":
         values = {"KEY_ID": values["KEY_ID"]}
     if env.stored("KEY_ID"):
-        del values["KEY_ID"]  # the owner's choice
+        del values["KEY_ID"]  # the user's choice
     return {name: value for name, value in values.items() if env.stored(name) != value}
 
 
@@ -276,15 +139,131 @@ def _file_has_key(env: Env) -> bool:
     return bool(env.stored("PRIVATE_KEY") or env.stored("MODULUS"))
 
 
-def _same_source(env: Env, key_setting: str) -> bool:
-    # A KEY_ID from the environment was put there for the key that is used with it.
-    return env.is_from_environment("KEY_ID") or not env.is_from_environment(key_setting)
+# The key itself.
 
 
-def _two_keys(env: Env) -> LocalError:
-    where = "the environment" if env.is_from_environment("PRIVATE_KEY") else str(env.path)
-    return LocalError(
-        f"MODULUS is not the modulus of PRIVATE_KEY, which comes from {where}",
-        "empty MODULUS, PUBLIC_KEY and KEY_ID: they are derived from PRIVATE_KEY",
-        setting="MODULUS",
-    )
+def generate(bits: int) -> rsa.RSAPrivateKey:
+    """Return a new private key of `bits` bits with the exponent 65537."""
+    return rsa.generate_private_key(public_exponent=EXPONENT, key_size=bits)
+
+
+def load_private(text: str) -> rsa.RSAPrivateKey:
+    r"""Return the private key in a PEM text (PKCS#8 or PKCS#1), which may be one line with `\n`.
+
+    Raises LocalError for anything that is not an RSA key this flow can use.
+    """
+    pem = text.replace("\\r", "").replace("\\n", "\n").strip()
+    if pem.startswith("{"):
+        raise LocalError("PRIVATE_KEY is a JWK, not PEM text", NEW_KEY)
+    if "PRIVATE KEY-----" not in pem and (
+        "PUBLIC KEY-----" in pem or "CERTIFICATE-----" in pem or pem.startswith("ssh-")
+    ):
+        raise LocalError("PRIVATE_KEY is a public key: signing needs the private one", NEW_KEY)
+    if "ENCRYPTED" in pem:
+        hint = "decrypt it with `openssl pkey -in encrypted.pem`, and keep .env at mode 0600"
+        raise LocalError("PRIVATE_KEY is encrypted", hint)
+    try:
+        key = serialization.load_pem_private_key(
+            pem.encode("utf-8", "replace"), password=None, unsafe_skip_rsa_key_validation=True
+        )
+    except (ValueError, TypeError, UnsupportedAlgorithm) as cause:
+        raise LocalError("PRIVATE_KEY cannot be read as a PEM private key", NEW_KEY) from cause
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise LocalError("PRIVATE_KEY is not an RSA key: this flow signs with RS256", NEW_KEY)
+    if key.public_key().public_numbers().e != EXPONENT:
+        raise LocalError(f"PRIVATE_KEY has a public exponent other than {EXPONENT}", NEW_KEY)
+    _refuse_short(modulus_of(key), "PRIVATE_KEY", NEW_KEY)
+    _try(key)
+    return key
+
+
+def load_modulus(text: str) -> int:
+    """Return the number in MODULUS. Raises LocalError."""
+    number = from_base64url(text)
+    if number is None:
+        raise LocalError("MODULUS is not base64url", f"{DERIVED}; {NEW_KEY}")
+    _refuse_short(number, "MODULUS", f"{DERIVED}; {NEW_KEY}")
+    return number
+
+
+def modulus_of(key: rsa.RSAPrivateKey) -> int:
+    return key.public_key().public_numbers().n
+
+
+def private_pem(key: rsa.RSAPrivateKey) -> str:
+    """Return PKCS#8, unencrypted (RFC 5958)."""
+    form = serialization.PrivateFormat.PKCS8
+    plain = serialization.NoEncryption()
+    return key.private_bytes(serialization.Encoding.PEM, form, plain).decode().strip()
+
+
+def public_pem(modulus: int) -> str:
+    """Return SubjectPublicKeyInfo (RFC 5280)."""
+    key = rsa.RSAPublicNumbers(EXPONENT, modulus).public_key()
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_bytes(serialization.Encoding.PEM, form).decode().strip()
+
+
+def jwk(modulus: int, kid: str) -> dict[str, str]:
+    """Return the public key as Okta takes it (RFC 7517, RFC 7518 section 6.3.1)."""
+    return {
+        "kty": "RSA",
+        "e": EXPONENT_BASE64URL,
+        "n": to_base64url(modulus),
+        "use": "sig",
+        "alg": "RS256",
+        "kid": kid,
+    }
+
+
+def thumbprint(modulus: int) -> str:
+    """Return the thumbprint of RFC 7638 with SHA-256: of the members in this order, no spaces."""
+    n = to_base64url(modulus)
+    return digest(f'{{"e":"{EXPONENT_BASE64URL}","kty":"RSA","n":"{n}"}}')
+
+
+def digest(text: str) -> str:
+    """Return the SHA-256 in base64url: of a thumbprint's members, or of a token for `ath`."""
+    return base64url(hashlib.sha256(text.encode()).digest())
+
+
+def base64url(raw: bytes) -> str:
+    """Return base64url without padding (RFC 7515 section 2)."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def to_base64url(number: int) -> str:
+    """Return Base64urlUInt (RFC 7518 section 2): unsigned, big-endian, no padding."""
+    return base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))
+
+
+def from_base64url(text: str) -> int | None:
+    """Return the number, None if the text is not base64.
+
+    The original scripts wrote standard base64 in several lines, which is read as well. This is
+    fast, because an org may hold thousands of keys to compare.
+    """
+    compact = "".join(text.split()).rstrip("=").replace("+", "-").replace("/", "_")
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", compact) or len(compact) % 4 == 1:
+        return None
+    return int.from_bytes(base64.urlsafe_b64decode(compact + "=" * (-len(compact) % 4)), "big")
+
+
+def _try(key: rsa.RSAPrivateKey) -> None:
+    # cryptography's own check takes some 30 ms. One signature that verifies, in under 1 ms, is
+    # as good here: it shows that a damaged key does not give away a factor of the modulus.
+    message, scheme, sha256 = b"trial", padding.PKCS1v15(), hashes.SHA256()
+    try:
+        key.public_key().verify(key.sign(message, scheme, sha256), message, scheme, sha256)
+    except (ValueError, InvalidSignature) as cause:
+        hint = (
+            "restore it from a copy, or run `python generate_keys.py --force`,"
+            " then `python create_okta_service_app.py`"
+        )
+        raise LocalError("PRIVATE_KEY is damaged: its signatures do not verify", hint) from cause
+
+
+def _refuse_short(modulus: int, setting: str, hint: str) -> None:
+    if modulus.bit_length() < LEAST_BITS:
+        problem = f"{setting} has {modulus.bit_length()} bits: Okta requires at least {LEAST_BITS}"
+        raise LocalError(problem, hint)

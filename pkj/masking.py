@@ -1,4 +1,4 @@
-"""What may be shown: secrets taken out of a text, control characters made visible."""
+"""What may be shown: text without secrets, and with control characters made visible."""
 
 import functools
 import json
@@ -10,56 +10,55 @@ from urllib.parse import quote, quote_plus
 MASK = "[secret]"
 
 LEAST_SECRET = 4
-"""Characters: a shorter one is no secret, and would take every such letter out of a text."""
+"""Characters. Anything shorter is not a secret, and its letters would be masked everywhere."""
 
 LONGEST_TEXT = 20_000
-"""Characters of a server's text that are looked at; of what is shown, the limits are lower."""
+"""Characters of a server's text that are looked at; fewer are shown."""
 
-# Each pattern here takes time in proportion to the text: none looks at a character again
-# because an earlier start has failed.
-SIGNED = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:(?:\.[A-Za-z0-9_-]*){1,4}|(?=…)|(?P<other>))")
+# Each pattern takes time in proportion to the text: none looks at a character twice.
+SIGNED = r"eyJ[A-Za-z0-9_-]{5,}(?:(?:\.[A-Za-z0-9_-]*){1,4}|(?=…)|(?P<other>))"
 """A JWT, or its beginning: an assertion, a proof or a token (RFC 7515 section 7.1). Letters
-without a dot or a cut after them are none; they match as `other`, to be passed over at once."""
+that are not followed by a dot or a cut match as `other`, to be skipped at once."""
 
-PRIVATE_PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END[A-Z -]*|\Z)", re.DOTALL)
+PRIVATE_PEM = r"(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END[A-Z -]*|\Z)"
 
-USER_INFO = re.compile(r"(?<=://)[^/?#\s]+(?=@)")
-"""The name and password of a proxy, in the address of it."""
+USER_INFO = r"(?<=://)[^/?#\s]+(?=@)"
+"""The user name and password in the address of a proxy."""
 
-CUT = re.compile(r"… \([0-9]+ characters\)")
-"""What stands where a text was cut."""
+CUT = r"… \([0-9]+ characters\)"
+"""Marks where a text was cut."""
 
 
 def masked(text: str, secrets: Iterable[str] = ()) -> str:
-    """`text` without the `secrets` in any form a server may echo, nor any key or signed token.
+    """Return `text` without `secrets` in any form a server may echo, private keys or JWTs.
 
-    Where the text was cut within a secret, the rest of that is masked as well.
+    If the text was cut within a secret, what is left of the secret is masked as well.
     """
     secrets = list(secrets)
-    # No form of a secret is shorter than itself. To compile a private key costs 20 ms.
+    # No form of a secret is shorter than the secret. Compiling a private key takes 20 ms.
     fitting = (secret for secret in secrets if len(secret.strip()) <= len(text))
     for form in sorted(chain.from_iterable(map(_forms, fitting)), key=len, reverse=True):
         text = re.sub(re.escape(form), MASK, text, flags=re.IGNORECASE)
     text = _without_beginnings(text, secrets)
     for pattern in (PRIVATE_PEM, SIGNED, USER_INFO):
-        text = pattern.sub(_mask, text)
+        text = re.sub(pattern, _mask, text)
     return text
 
 
 def visible(text: str) -> str:
-    """`text` with everything that is not printable, but for line ends, written as an escape."""
+    """Return `text` with everything that is not printable, except line ends, as escapes."""
     if text.replace("\n", "").isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 def shortened(text: str, limit: int = 300) -> str:
-    """`text` in one line of at most about `limit` characters."""
+    """Return `text` as one line of at most about `limit` characters."""
     return _cut(" ".join(text.split()), limit)
 
 
 def shown(text: str, secrets: Iterable[str] = (), limit: int = 300) -> str:
-    """Text of a server, masked and shortened. However long it is, little of it is looked at."""
+    """Return the text of a server, masked and shortened, in little time however long it is."""
     line = " ".join(masked(_cut(text, LONGEST_TEXT), secrets).split())
     return _cut(line, limit, len(text))
 
@@ -73,8 +72,8 @@ def _mask(found: re.Match[str]) -> str:
 
 
 def _without_beginnings(text: str, secrets: Iterable[str]) -> str:
-    """`text` without what a cut has left of a secret: its first characters, before the cut."""
-    cuts = list(CUT.finditer(text))
+    """Return `text` without what cuts left of a secret: its first characters, before the cut."""
+    cuts = list(re.finditer(CUT, text))
     if not cuts:
         return text
     forms = [form.lower() for form in chain.from_iterable(map(_forms, secrets))]
@@ -88,7 +87,7 @@ def _without_beginnings(text: str, secrets: Iterable[str]) -> str:
 
 
 def _left_of(form: str, text: str) -> int:
-    """How many characters at the end of `text` are the beginning of `form`, 0 for too few."""
+    """Return how many characters at the end of `text` begin `form`, 0 if too few."""
     tail = text[-len(form) :].lower()
     start = tail.find(form[:LEAST_SECRET])
     while start >= 0:
@@ -100,10 +99,10 @@ def _left_of(form: str, text: str) -> int:
 
 @functools.cache
 def _forms(secret: str) -> list[str]:
-    """The ways in which a text may hold the secret."""
+    """Return the forms in which a text may contain the secret."""
     secret = secret.strip()
     in_json = json.dumps(secret)[1:-1]
-    # A setting of the environment need not be UTF-8: Python has surrogates for such bytes.
+    # A value in the environment may not be UTF-8: Python has surrogates for such bytes.
     plain, quoted = (quote(secret, safe=safe, errors="surrogatepass") for safe in ("/", ""))
     in_form = quote_plus(secret, errors="surrogatepass")
     in_full = "".join(f"%{ord(c):02X}" if c in "-._~" else c for c in quoted)

@@ -186,7 +186,7 @@ def env(tmp_path: Path, sandbox: Sandbox) -> EnvFile:
 @pytest.fixture
 def env_with_key(env: EnvFile, key: rsa.RSAPrivateKey) -> EnvFile:
     """The same after step 1."""
-    env.write(**keys.of_new_key(key))
+    env.write(**keys.settings_of(key))
     return env
 
 

@@ -115,8 +115,11 @@ class Scene:
 
     def printed(self, how: str, client: Client, *, saved: bool) -> str:
         """The output of a run that created or found this app, which then has all scopes."""
-        shown = call(self.sandbox.org, "GET", f"/oauth2/v1/clients/{client.id}").body
-        app = f"{HEADING} Okta Service app {how}:\n\n{json.dumps(shown, indent=2)}\n\n"
+        shown = f"{client.id}  {client.metadata['client_name']}"
+        if how == "created":
+            body = call(self.sandbox.org, "GET", f"/oauth2/v1/clients/{client.id}").body
+            shown = json.dumps(body, indent=2)
+        app = f"{HEADING} Okta Service app {how}:\n\n{shown}\n\n"
         client_id = f"{HEADING} Setting CLIENT_ID in .env:\n\n{client.id}\n\n" if saved else ""
         return app + client_id + GRANTED
 

@@ -125,7 +125,7 @@ def test_missing_grant_scope_or_role_is_named(
         assert (result.returncode, result.stdout) == (3, f"GET {USERS} 403\n")
         assert EARLY in hint_of(result.stderr)
         assert "API_KEY" not in result.stderr
-    assert "put okta.users.read into SCOPES" in hint_of(no_scope.stderr)
+    assert "add okta.users.read to SCOPES" in hint_of(no_scope.stderr)
     assert "ADMIN_ROLES" not in no_scope.stderr
     assert "E0000006" in no_role.stderr
     assert "READ_ONLY_ADMIN" in hint_of(no_role.stderr)
@@ -140,9 +140,9 @@ RESPONSES = {
     "401-challenge": (challenge(401, 'error="invalid_token"'), 3, "401", NOT_HERE, 1),
     "401-only-bearer": (challenge(401, ""), 3, "401", NOT_HERE, 1),
     "401-bare": (status(401), 3, "401", NOT_HERE, 1),
-    "401-edition": (refusal(401, "E0000015"), 3, "401", "edition lacks the feature", 1),
-    "403-scope": (challenge(403, SCOPE), 3, "403", "put a.b into SCOPES", 1),
-    "403-scope-object": (challenge(403, SCOPE, {}), 3, "403", "put a.b into SCOPES", 1),
+    "401-edition": (refusal(401, "E0000015"), 3, "401", "edition does not have the feature", 1),
+    "403-scope": (challenge(403, SCOPE), 3, "403", "add a.b to SCOPES", 1),
+    "403-scope-object": (challenge(403, SCOPE, {}), 3, "403", "add a.b to SCOPES", 1),
     "403-no-scope": (challenge(403, 'error="insufficient_scope"'), 3, "403", "lacks a scope", 1),
     "403-session": (refusal(403, "E0000005", "Invalid session"), 3, "403", NOT_HERE, 1),
     "403-bare": (status(403), 4, "403", "-admin", 1),
@@ -153,12 +153,12 @@ RESPONSES = {
     "405": (refusal(405, "E0000022"), 3, "405", "", 1),
     "redirect": (faults.redirect("https://other.example/x"), 4, "302", "OKTA_URL", 1),
     "rate-limit": (faults.rate_limit(50, 0, 3600), 4, "429", "in 3601 seconds", 1),
-    "hang": (faults.hang(after_work=False), 4, "no answer", "--timeout", 1),
-    "slow": (faults.delay(0.9), 4, "no answer", "--timeout", 1),
+    "hang": (faults.hang(after_work=False), 4, "no response", "--timeout", 1),
+    "slow": (faults.delay(0.9), 4, "no response", "--timeout", 1),
     "500": (refusal(500, "E0000009"), 4, "500", "status.okta.com", 3),
-    "reset": (faults.reset_before(), 4, "no answer", "", 3),
-    "truncated": (faults.truncate(), 4, "no answer", "", 3),
-    "chunk": (raw(f"{CHUNKED}-5\r\nabcde\r\n0\r\n\r\n"), 4, "no answer", "", 3),
+    "reset": (faults.reset_before(), 4, "no response", "", 3),
+    "truncated": (faults.truncate(), 4, "no response", "", 3),
+    "chunk": (raw(f"{CHUNKED}-5\r\nabcde\r\n0\r\n\r\n"), 4, "no response", "", 3),
 }
 
 

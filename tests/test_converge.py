@@ -105,12 +105,12 @@ def test_role_is_assigned_once_and_others_stay(code: int, scene: Scene) -> None:
     assert scene.changes() == [f"POST {path}"] * 2
     assert scene.bodies() == [{"type": "READ_ONLY_ADMIN"}, {"type": "SUPER_ADMIN"}]
     assert f"the role READ_ONLY_ADMIN was assigned to the app {app.id}\n" in first
-    assert ("SUPER_ADMIN lets whoever" in first, "not in ADMIN_ROLES" in first) == (True, False)
+    assert ("SUPER_ADMIN lets anyone" in first, "not in ADMIN_ROLES" in first) == (True, False)
     scene.sandbox.seen.clear()
     scene.env.write(ADMIN_ROLES="READ_ONLY_ADMIN")
     second = scene.ends(0).stderr
     assert (scene.changes(), len(app.roles)) == ([], 3)
-    assert not any(text in second for text in ("assigned", "SUPER_ADMIN lets whoever"))
+    assert not any(text in second for text in ("assigned", "SUPER_ADMIN lets anyone"))
     assert re.search("not in ADMIN_ROLES.*: REPORT_ADMIN SUPER_ADMIN\n", second)
 
 
@@ -152,7 +152,7 @@ def test_lists_that_may_not_be_read_are_explained_if_needed(scene: Scene) -> Non
     assert "reading the admin roles" in scene.ends(3).stderr
     scene.fault(f"GET {GRANTS.format(id=app.id)}", FORBIDDEN)
     result = scene.ends(3)
-    assert "Super Admin to read the grants" in result.stderr.partition("what to do:")[2]
+    assert "reading the grants of an app" in result.stderr.partition("what to do:")[2]
     assert "Scopes granted" not in result.stdout
 
 

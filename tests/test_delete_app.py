@@ -75,7 +75,7 @@ def test_host_that_is_not_an_okta_org_proves_no_deletion(probe: Action, scene: S
         ("ours", WEB, "--delete --yes", 1, "is not a service app"),
         ("ours", WEB, "--delete --dry-run", 1, "is not a service app"),
         ("ours", METHOD, "--delete --yes", 1, "private_key_jwt"),
-        ("others", {}, "--delete --yes", 1, "does not hold the key in .env"),
+        ("others", {}, "--delete --yes", 1, "does not have the key in .env"),
         ("ours", {}, "--delete", 2, "add --yes"),
         ("ours", {}, "--yes", 2, "--yes requires --delete"),
         ("ours", {}, "--yes --dry-run", 2, "--yes requires --delete"),
@@ -108,7 +108,7 @@ def test_only_the_client_id_typed_at_a_terminal_confirms(typed: str, scene: Scen
         else:
             said = scene.stops(1, "--delete", stdin=stdin)
             assert "nothing was deleted" in said
-    (question,) = [line for line in said.splitlines() if "type its client id" in line]
+    (question,) = [line for line in said.splitlines() if "type its client ID" in line]
     host = scene.sandbox.url.removeprefix("https://")
     assert all(named in question for named in ("Nightly report", host, app.id))
 
@@ -145,7 +145,7 @@ def test_deletion_is_repeated(lag: int, code: int, scene: Scene, pauses: list[fl
     scene.sandbox.org.deactivation_lag = lag
     result = scene.ends(code, "--delete", "--yes")
     assert pauses == [1, 2, 4, 8, 10][:lag]
-    assert result.stderr.count("still takes the app for active") == len(pauses)
+    assert result.stderr.count("still considers the app active") == len(pauses)
     assert scene.env["CLIENT_ID"] == (app.id if code else "")
     assert list(scene.sandbox.org.clients) == ([app.id] if code else [])
     assert ("--delete` again in a minute" in result.stderr) == bool(code)

@@ -158,7 +158,7 @@ NO_CLIENT = of_the_app(lambda body: body["settings"].update(oauthClient=None))
 NO_SETTINGS = of_the_app(lambda body: body.pop("settings"))
 REFUSALS: dict[str, tuple[str, Action, int, str]] = {
     "E0000006": ("PUT", FORBIDDEN, 3, "Super Admin"),
-    "empty": ("PUT", status(200), 4, "JSON object"),
+    "empty": ("PUT", status(200), 4, "expected JSON"),
     "unset": ("PUT", UNSET, 4, "did not change it"),
     "no-flag": ("PUT", NO_FLAG, 4, "did not change it"),
     "no-settings": ("PUT", NO_SETTINGS, 4, "settings.oauthClient"),

@@ -195,7 +195,7 @@ def test_shell_reads_what_was_written(shared: Path, before: str, value: str) -> 
 
 @pytest.mark.parametrize("shell", ["sh", "bash"])
 def test_shell_reads_a_key(path: Path, key: rsa.RSAPrivateKey, shell: str) -> None:
-    values = {"SCOPES": "a b", **keys.of_new_key(key)}
+    values = {"SCOPES": "a b", **keys.settings_of(key)}
     text = env.replace("SCOPES='a b'\n", values)
     assert values.items() <= shell_reads(path, text, shell).items()
     assert dotenv_reads(path) == values

@@ -206,9 +206,9 @@ def test_lock_wait_ends(path: Path, capsys: Printed, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(env_file, "LOCK_SECONDS", 0.1)
     lock = os.open(path.with_name(".env.pkj-lock"), os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
-    with pytest.raises(LocalError, match="another run is still at work"):
+    with pytest.raises(LocalError, match="another run is still using"):
         settings.save({"A": "2"})
-    note = f"another run is at work on {path}; waiting for up to 0 seconds\n"
+    note = f"another run is using {path}; waiting up to 0 seconds\n"
     assert capsys.readouterr().out == note
     assert (path.read_text(), settings.get("A")) == (OLD, "1")  # readers do not wait
     other = path.with_name("prod.env")
@@ -309,7 +309,9 @@ def test_what_the_system_refuses_is_a_local_error(
         if not said:
             settings.save({"A": "1"})
     assert all(problem in line for line in said)
-    assert any("was not changed" in line for line in said) == (modes[1] == 0o555)
+    assert any("was not changed" in line for line in said) == problem.startswith(
+        "cannot be written"
+    )
     path.parent.chmod(0o777)
     path.chmod(0o600)
     assert (path.read_text(), beside(path)) == (OLD, {".env": 0o600})
@@ -347,7 +349,7 @@ def test_failed_save_changes_nothing(path: Path, setup: str, problem: str, left:
 
     if "mount:" in stderr or "unshare:" in stderr:
         pytest.skip(f"mounting is not permitted here: {stderr.strip()}")
-    assert f"cannot be written: {problem}; it is as it was" in stdout, stderr
+    assert f"cannot be written: {problem}; it was not changed" in stdout, stderr
     assert ("mount its folder" in stdout) == ("busy" in problem)
     files = [".env", ".env.previous"] if limited else [".env"]
     assert stdout.endswith(f"\n{left} {files}\n")
@@ -364,7 +366,7 @@ def begun(env: EnvFile, sandbox: Sandbox, script: str, *options: str) -> subproc
 def test_two_first_runs_at_once_register_one_app(
     names: list[str] | None, env: EnvFile, sandbox: Sandbox, key: rsa.RSAPrivateKey
 ) -> None:
-    values = keys.of_new_key(key)
+    values = keys.settings_of(key)
     env.write(**{name: values[name] for name in names or values})
     sandbox.faults.add(Fault("GET /oauth2/v1/clients", delay(1), times=2))
     runs = [begun(env, sandbox, STEP_2) for _ in range(2)]
@@ -373,7 +375,7 @@ def test_two_first_runs_at_once_register_one_app(
     (app,) = sandbox.org.clients.values()
     assert (env["CLIENT_ID"], list(app.grants)) == (app.id, SCOPES.split())
     assert values.items() <= env.values().items()
-    assert "".join(said).count("another run is at work on") == 1
+    assert "".join(said).count("another run is using") == 1
     assert list(beside(env.path)) == [".env"]
 
 
@@ -402,7 +404,7 @@ def test_only_runs_that_change_the_file_wait(
             assert (result.returncode, "another run" in result.stderr) == (0, False), result.stderr
         with begun(env, sandbox, *told) as second:
             assert second.stderr
-            waiting = f"another run is at work on {env.path}; waiting for up to 60 seconds"
+            waiting = f"another run is using {env.path}; waiting up to 60 seconds"
             assert second.stderr.readline() == f"{waiting}\n"
             assert (second.poll(), list(sandbox.org.clients)) == (None, [app.id])
             go_on.set()

@@ -105,7 +105,7 @@ def test_hostile_response_is_cut(run: Run, sandbox: Sandbox, action: Action, siz
 
 def shown(body: object, *hide: str, **headers: str) -> str:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return explain.response(Response("", 200, headers, content, hide))
+    return explain.response(Response("trying", "", 200, headers, content, hide))
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from faults import PROXY_PAGE, Action, Fault, Sandbox, Turn, patch, redirect, st
 from scene import Scene
 
 from pkj.app import find as app_choice
+from pkj.errors import NoUsableResponse
 from pkj.okta import org, responses
 from pkj.sandbox.certificate import make_certificate
 from pkj.sandbox.exchange import Response, management_refusal, oauth_refusal
@@ -129,10 +130,8 @@ ONLY_TOKEN = {
     "429-far-empty": Trouble(status(429, None, FAR), said="in (99|100)[0-9]{4} seconds"),
     "cookie": Trouble(cookie(COOKIES[0]), DONE),
     "cookie-date": Trouble(cookie(COOKIES[1]), DONE),
-    "nested-49": Trouble(token("[" * 49 + "]" * 49), DONE),
-    "nested-50": Trouble(token("[" * 50 + "]" * 50), said="a JSON object"),
-    "nested-1400": Trouble(token("[" * 1400 + "]" * 1400), said="a JSON object"),
-    "nested-100000": Trouble(token("[" * 10**5 + "]" * 10**5), said="a JSON object"),
+    "nested-100": Trouble(token("[" * 100 + "]" * 100), DONE),
+    "nested-100000": Trouble(token("[" * 10**5 + "]" * 10**5), said="expected JSON"),
     "number": Trouble(token("1e9"), DONE),
     **{
         n: Trouble(token(n), said="JSON")
@@ -261,7 +260,7 @@ def test_get_access_token_survives_and_prints_a_token_or_nothing(
     sandbox.faults.add(Fault(TOKEN, trouble.action, times=trouble.attempts - 1))
     again = run(STEP_3, "-o", "token")
     assert (again.returncode, again.stdout.count(".")) == (0, 2), again.stderr
-    assert again.stderr.count("\n") == again.stderr.count("; trying again") == trouble.attempts - 1
+    assert again.stderr.count("\n") == again.stderr.count("; retrying") == trouble.attempts - 1
     assert list(sandbox.org.clients) == [app.id]
 
 
@@ -323,7 +322,7 @@ def test_rate_limits_are_waited_for_by_oktas_clock_if_they_end_soon(
     result = run(script)
 
     assert (result.returncode, pauses) == (code, waits), result.stderr
-    assert result.stderr.count("rate limit is reached; trying again in ") == len(waits)
+    assert result.stderr.count("rate limit is reached; retrying in ") == len(waits)
     assert f"in {waits[0] if waits else 91} seconds" in result.stderr
     assert sent(sandbox).count(REGISTER) == (script == STEP_2) + (line == REGISTER)
 
@@ -365,8 +364,16 @@ def test_registration_without_a_response_is_looked_for_before_it_is_repeated(
         return
     (client,) = sandbox.org.clients.values()
     assert list(client.grants) == SCOPES.split()
-    shown = json.loads(result.stdout.split("\n\n")[1])
-    assert shown["client_id"] == client.id == env_with_key["CLIENT_ID"]
+    assert client.id == env_with_key["CLIENT_ID"]
+    assert client.id in result.stdout.split("\n\n")[1]
+
+
+def test_json_that_can_be_read_but_not_written_is_unusable() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(NoUsableResponse, match=r"^trying: .* too deeply$"):
+        responses.written("trying", {"a": deep})
 
 
 # Clocks
@@ -414,7 +421,7 @@ def test_clock_is_wrong_only_by_what_a_slow_response_does_not_explain(
 ) -> None:
     now = time.time()
     headers = {"Date": formatdate(now - date, usegmt=True)}
-    offset = responses.offset(headers, now - took)
+    offset = responses.clock_offset(headers, now - took)
     assert offset == (None if seconds is None else pytest.approx(seconds, abs=2))
 
 

@@ -100,7 +100,7 @@ def test_user_chooses_in_case_of_doubt(
         scene.fault(KEYS.format(id=apps[0].id), status(200, scene.keys(at_app)), times=2)
     scene.stops(1, "--dry-run")
     problem, _, hint = scene.stops(1).partition("what to do:")
-    assert (why in problem, "CLIENT_ID=" in hint, scene.granted()) == (True, True, [])
+    assert (why in problem, "set CLIENT_ID" in hint, scene.granted()) == (True, True, [])
     lines = [line for line in problem.splitlines() if line.startswith("  ")]
     assert lines == [f"  {app.id}  x 0oaForged yours" for app in apps]
     scene.env.write(CLIENT_ID=apps[-1].id)

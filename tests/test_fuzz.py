@@ -17,7 +17,7 @@ from pkj.errors import LocalError
 from pkj.sandbox.org import Org
 from pkj.settings import okta_url
 
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = settings(max_examples=30, deadline=None)
 # NO_PROXY names this machine: made-up hosts are looked for at a proxy that is not there.
 NO_NETWORK = {"HTTPS_PROXY": "http://127.0.0.1:1"}
 
@@ -36,7 +36,7 @@ class Project(EnvFile):
         self.sandbox.seen.clear()
         self.sandbox.org.clients.clear()
         org = {"OKTA_URL": self.sandbox.url, "API_KEY": self.sandbox.org.api_key}
-        self.write(SCOPES=SCOPES, **org, **keys.of_new_key(self._key))
+        self.write(SCOPES=SCOPES, **org, **keys.settings_of(self._key))
         plant(self.sandbox, self, self._key)
 
     def run(self, script: str, *options: str, **environ: str) -> int:

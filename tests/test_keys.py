@@ -38,7 +38,7 @@ def values(key: Key, other_key: Key) -> Values:
         found = {}
         for word in words.split():
             name, given, text = word.removeprefix("other.").partition("=")
-            known = keys.of_new_key(other_key if word.startswith("other.") else key)
+            known = keys.settings_of(other_key if word.startswith("other.") else key)
             found[name] = text if given else known[name]
         return found
 

@@ -365,5 +365,5 @@ def test_no_object_shows_a_secret(script: str, scene: Scene) -> None:
     assert result.returncode == 0, result.stderr
     seen = {"Console", "Env", "Org", "PublicKey" if script == STEP_2 else "Token"}
     assert seen <= {*shown.values()}
-    response = ClientResponse("https://a", 200, {}, b'{"access_token":"secretsecret"}')
+    response = ClientResponse("trying", "https://a", 200, {}, b'{"access_token":"secretsecret"}')
     assert leaks(f"{shown}{response!r}", scene.sandbox, scene.env, "secretsecret") == []

@@ -50,7 +50,7 @@ BAD = [
     (BOTH, "CLIENT_ID", "", "0oa any", "0oaAny\n", '"0oaAny"', "..", "0oa/any", pem(OURS)),
     (BOTH, "CLIENT_ID", "", "0oa\u00fc", "0oaAny\u200b", "0" * 513),
     (APP, "API_KEY", "placeholder", "{okta_api_key}", "<token>"),
-    (APP, "API_KEY", "address", "https://acme.okta.com/", "Acme.Okta.com"),
+    (APP, "API_KEY", "is a URL", "https://acme.okta.com/", "Acme.Okta.com"),
     (APP, "API_KEY", "", "00pre\nX-Evil: 1", "00pre tend", "00pret\u00e4nd", "00\u4e2d", "SSWS "),
     (APP, "API_KEY", "", f"SSWS {TOKEN}  ", f" {TOKEN}", f"{TOKEN}\n", f"ssws {TOKEN}"),
     (BOTH, "SCOPES", "commas", "okta.users.read,okta.users.manage"),
@@ -168,7 +168,6 @@ def test_what_cannot_be_scopes_is_refused_with_the_right_form(text: str) -> None
         settings.scopes(text)
 
     assert f"SCOPES='{meant}'" in refused.value.hint
-    assert refused.value.setting == "SCOPES"
 
 
 URLS = {
@@ -221,7 +220,7 @@ BAD_URLS = {
         *(TOKEN, f"https://{TOKEN}", f"https://{TOKEN}/", f" {TOKEN}:443", f"https://{TOKEN}/x?y"),
         *(f"https://{TOKEN[:20]}", f"https://{'a' * 36}"),
     ],
-    "is not an address": [f"SSWS {TOKEN}"],
+    "is not of the form": [f"SSWS {TOKEN}"],
     "must not include": [f"https://user@{TOKEN}"],
 }
 
@@ -252,6 +251,5 @@ def test_okta_url_that_is_not_of_an_org_is_refused(said: str, text: str, meant: 
     assert f"OKTA_URL={meant}" in hint
     assert hint.endswith(meant) or meant == "https://"
     assert ("swapped" in hint) == ("API token" in said)
-    assert refused.value.setting == "OKTA_URL"
     assert TOKEN[2:9].lower() not in f"{error}{hint}".lower()
     assert "hunter2" not in f"{error}{hint}"

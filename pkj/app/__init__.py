@@ -1,1 +1,28 @@
 """The service app in Okta: find or register it, and keep it as `.env` describes it."""
+
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from pkj.errors import UsageError
+
+if TYPE_CHECKING:
+    from pkj.console import Step
+
+
+def other_action(options: Namespace) -> "Step | None":
+    """Return what create_okta_service_app.py does instead, if an option asks for that.
+
+    Raises UsageError for --yes if there is nothing to confirm. Each action is imported only if
+    it is needed: rotation brings PyJWT.
+    """
+    if options.yes and not (options.delete or options.retire_old_keys):
+        raise UsageError("--yes requires --delete or --retire-old-keys")
+    if options.delete:
+        from pkj.app.delete import delete_app
+
+        return delete_app
+    if options.rotate_key or options.retire_old_keys:
+        from pkj.app.rotate import retire_old_keys, rotate_key
+
+        return rotate_key if options.rotate_key else retire_old_keys
+    return None

@@ -8,9 +8,7 @@ from pkj.app.service_app import ServiceApp
 from pkj.console import Console
 from pkj.errors import NoUsableResponse, OktaRefused
 from pkj.masking import shortened
-from pkj.okta.hints import CURES, OTHER_ANSWER
 from pkj.okta.org import Org
-from pkj.okta.responses import body_of
 from pkj.settings import OKTA_DOMAINS
 
 Failure = OktaRefused | NoUsableResponse
@@ -19,71 +17,75 @@ Failure = OktaRefused | NoUsableResponse
 def grant_missing(
     org: Org, app: ServiceApp, scopes: Sequence[str], out: Console, refused: list[OktaRefused]
 ) -> None:
-    """Grant the missing ones of `scopes` and print all granted ones; refusals go to `refused`.
+    """Grant those of `scopes` that are missing, and print all that are granted.
 
-    A refused scope does not stop the others. Grants beyond `scopes` are named and left
-    alone. Raises OktaRefused if the grants cannot be listed, NoUsableResponse.
+    A refusal does not stop the others: it goes to `refused`. Raises OktaRefused if the grants
+    cannot be listed, NoUsableResponse.
     """
-    granted = set() if app.new else _granted(org, app)
-    out.heading("Scopes granted:")
-    if beyond := sorted(granted.difference(scopes)):
-        names = shortened(" ".join(beyond), 2000)
-        out.note(f"the app also has grants that are not in SCOPES (not removed): {names}")
-    lines = {scope: scope for scope in granted}
-    missing = [scope for scope in scopes if scope not in granted]
-    missing = [scope for scope in missing if not out.would(f"grant {scope}")]
+    missing = missing_scopes(org, app, scopes, out)
+    granted = {scope: scope for scope in scopes if scope not in missing}
     failures: dict[str, Failure] = {}
-    nothing = ""
+    otherwise = "(unknown)"
+    out.heading("Scopes granted:")
     try:
         issuer = _issuer(org) if missing else ""
         for scope in missing:
             if failure := _grant(org, app, issuer, scope):
                 failures[scope] = failure
             else:
-                lines[scope] = scope if app.new else f"{scope} (new)"
-        for scope in _listed(org, app) if failures else ():
+                granted[scope] = scope if app.new else f"{scope} (new)"
+        for scope in _granted_after_all(org, app) if failures else ():
             if failures.pop(scope, None):
-                lines[scope] = scope
-        nothing = "(none)"
-    except NoUsableResponse:
-        nothing = "(unknown)"
-        raise
+                granted[scope] = scope
+        otherwise = "(none)"
     finally:
-        if text := "\n".join(lines[scope] for scope in scopes if scope in lines) or nothing:
-            out.say(text)
+        out.say("\n".join(granted[scope] for scope in scopes if scope in granted) or otherwise)
         refused += [error for error in failures.values() if isinstance(error, OktaRefused)]
     for failure in failures.values():
         if isinstance(failure, NoUsableResponse):
             raise failure
 
 
+def missing_scopes(org: Org, app: ServiceApp, scopes: Sequence[str], out: Console) -> Sequence[str]:
+    """Return those of `scopes` that are not granted. Note grants beyond them, which stay.
+
+    Raises OktaRefused, NoUsableResponse.
+    """
+    if app.new:
+        return scopes
+    granted = _granted(org, app)
+    if beyond := sorted(granted.difference(scopes)):
+        names = shortened(" ".join(beyond), 2000)
+        out.note(f"the app also has grants that are not in SCOPES (not removed): {names}")
+    return [scope for scope in scopes if scope not in granted]
+
+
 def _grant(org: Org, app: ServiceApp, issuer: str, scope: str) -> Failure | None:
-    """Grant the scope; why it may not be granted, None if Okta says that it is.
+    """Grant the scope; return why it may not be granted, None if Okta says that it is.
 
     POST /api/v1/apps/{id}/grants. Raises NoUsableResponse if there is no 2xx.
     """
-    doing, body = f"granting {scope}", {"issuer": issuer, "scopeId": scope}
+    body = {"issuer": issuer, "scopeId": scope}
     try:
-        answer = org.post(doing, f"{app.api_path}/grants", body)
+        response = org.post(f"granting {scope}", f"{app.api_path}/grants", body)
     except OktaRefused as error:
         return error
     try:
-        if body_of(doing, answer, dict).get("scopeId") == scope:
+        if response.object().get("scopeId") == scope:
             return None
     except (OktaRefused, NoUsableResponse) as error:
         return error
-    return NoUsableResponse(f"{doing}: the response names another scope", CURES[OTHER_ANSWER])
+    return response.unusable("the response names another scope")
 
 
 def _granted(org: Org, app: ServiceApp) -> set[str]:
-    doing = f"reading the grants of the app {app.id}"
-    listed = body_of(doing, org.get(doing, f"{app.api_path}/grants"), list)
+    listed = org.get(f"reading the grants of the app {app.id}", f"{app.api_path}/grants").array()
     active = [g for g in listed if isinstance(g, dict) and g.get("status", "ACTIVE") == "ACTIVE"]
     return {g["scopeId"] for g in active if isinstance(g.get("scopeId"), str)}
 
 
-def _listed(org: Org, app: ServiceApp) -> set[str]:
-    """The granted scopes, none if they may not be read.
+def _granted_after_all(org: Org, app: ServiceApp) -> set[str]:
+    """Return the granted scopes, none if they may not be read.
 
     What Okta answers to a grant that exists is not documented (okta-sdk-java's live test,
     ApplicationGrantsIT, takes a success or a 400): only the list tells.
@@ -95,18 +97,17 @@ def _listed(org: Org, app: ServiceApp) -> set[str]:
 
 
 def _issuer(org: Org) -> str:
-    """The org's URL as grants name it: its own also where OKTA_URL is a custom domain.
+    """Return the org's own URL, which grants need even if OKTA_URL is a custom domain.
 
-    /.well-known/okta-organization names it as `organization`. Where there is no such
-    document, OKTA_URL has to do. Raises NoUsableResponse.
+    /.well-known/okta-organization has it as `organization`. Without that document, OKTA_URL is
+    used. Raises NoUsableResponse.
     """
     host = urlsplit(org.url).hostname or ""
     if host.endswith(tuple(f".{domain}" for domain in OKTA_DOMAINS)):
         return org.url
-    doing = f"asking {org.host} for the org's own domain"
     try:
-        answer = org.metadata(doing, "/.well-known/okta-organization")
-        links = body_of(doing, answer, dict).get("_links")
+        doing = f"asking {org.host} for the org's own domain"
+        links = org.metadata(doing, "/.well-known/okta-organization").object().get("_links")
     except OktaRefused:
         return org.url
     except NoUsableResponse as error:

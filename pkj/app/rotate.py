@@ -1,7 +1,8 @@
-"""Key rotation without an outage, in an order in which it can be stopped anywhere.
+"""Key rotation without an outage: add and prove a new key, and later retire the old ones.
 
 The new key is added at Okta, proven, and only then saved. The old one stays trusted, so that
-other machines can go on using it (developer.okta.com/docs/guides/key-management).
+other machines can go on using it (developer.okta.com/docs/guides/key-management). Each can be
+stopped anywhere.
 """
 
 import time
@@ -9,22 +10,23 @@ from argparse import Namespace
 from collections.abc import Mapping
 
 from pkj import keys, settings
-from pkj.app import key as app_key
-from pkj.app.service_app import ServiceApp, is_key
-from pkj.app.signing_keys import (
-    RETIRE,
-    app_in_use,
-    explain,
+from pkj.app import service_app
+from pkj.app.key import (
+    WHERE,
+    Key,
+    add,
+    is_active,
+    keys_of,
     name_of,
+    refuse_unnamed,
     remove,
-    required,
-    stored_now,
-    unless_changed,
 )
+from pkj.app.service_app import ServiceApp, is_key
 from pkj.console import Console
-from pkj.env import Env
+from pkj.env import Check, Env
 from pkj.errors import LocalError, OktaRefused, PkjError
 from pkj.keys import PublicKey
+from pkj.okta.hints import CREATE_APP
 from pkj.okta.org import Org
 from pkj.token.request import Client, TokenRequest
 
@@ -41,33 +43,38 @@ ABOUT_SCOPES = ("consent_required", "invalid_scope", "client_credentials_self_sc
 MOST_KEYS = 50
 """Of an app (developer.okta.com/docs/guides/implement-oauth-for-okta-serviceapp)."""
 
+NAMES = ("PRIVATE_KEY", "MODULUS", "CLIENT_ID")
+"""What must be the same at the end of a run as at its beginning."""
 
-def step(env: Env, options: Namespace, out: Console) -> None:
+RETIRE = f"`{CREATE_APP} --retire-old-keys`"
+
+
+def rotate_key(env: Env, options: Namespace, out: Console) -> None:
     """Replace the key in `.env` by a new one of the same size; the old one stays trusted.
 
-    What fails or is interrupted before the new key is saved leaves `.env` as it was, and the
-    key that was added is removed again if possible. Raises LocalError, OktaRefused,
+    If it fails or is interrupted before the new key is saved, `.env` is as before, and the key
+    that was added is removed again if possible. Raises LocalError, OktaRefused,
     NoUsableResponse.
     """
     _refuse_environment(env)
-    have = required(env)
-    wanted, bound = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
-    public, unchanged = keys.public_key(env), unless_changed(env)
+    have = _required(env)
+    scopes, dpop = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
+    public, unchanged = keys.public_key(env), _unless_changed(env)
     org = settings.org(have, options, out.note)
-    if not out.dry_run:
+    if not options.dry_run:
         env.save({}, check=unchanged)  # the same text again: shows now whether it can be saved
 
-    app, held = app_in_use(org, have["CLIENT_ID"], public.modulus)
+    app, held = _app_in_use(org, have["CLIENT_ID"], public.modulus)
     old = ", ".join(name_of(key) for key in held if is_key(key, public.modulus))
     bits = public.modulus.bit_length()
-    if out.would(f"add a new key of {bits} bits to the app {app.id}, and get a token with it"):
-        out.would(f"save it in {env.path}, keep the previous file, and leave {old} trusted")
+    if options.dry_run:
+        out.say(f"would add a new key of {bits} bits to the app {app.id}, and get a token with it")
+        out.say(f"would save it in {env.path}, back up the previous file, and leave {old} trusted")
         return
     key = keys.generate(bits)
-    values = keys.of_new_key(key)
-    kid = values["KEY_ID"]
-    new = public._replace(modulus=keys.modulus_of(key), kid=kid)
-    request = TokenRequest(org, Client(app.id, key, kid), wanted, bound, out.note)
+    values = keys.settings_of(key)
+    new = public._replace(modulus=keys.modulus_of(key), kid=values["KEY_ID"])
+    request = TokenRequest(org, Client(app.id, key, new.kid), scopes, dpop, out.note)
     try:
         _add(org, app, new, held, out)
         _prove(request, out)
@@ -77,33 +84,104 @@ def step(env: Env, options: Namespace, out: Console) -> None:
         raise
 
     out.heading("Key rotated:")
-    out.say(kid)
+    out.say(new.kid)
     out.note(f"the old key {old} is still trusted; once nothing uses it, run {RETIRE}")
+
+
+def retire_old_keys(env: Env, options: Namespace, out: Console) -> None:
+    """Delete every signing key of the app except the one in use; encryption keys stay.
+
+    Raises UsageError if nobody can be asked, LocalError, OktaRefused, NoUsableResponse. What is
+    left after any of them is for the next run.
+    """
+    out.require_person(options, "--retire-old-keys")
+    have = _required(env)
+    scopes, dpop = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
+    public, unchanged = keys.public_key(env), _unless_changed(env)
+    if env.stored("PRIVATE_KEY") not in (None, env.get("PRIVATE_KEY")):
+        problem = f"the PRIVATE_KEY in use is not the one in {env.path}, which would be retired"
+        raise LocalError(problem, "remove the one that is no longer needed")
+    org = settings.org(have, options, out.note)
+
+    app, held = _app_in_use(org, have["CLIENT_ID"], public.modulus)
+    old = [key for key in held if not is_key(key, public.modulus)]
+    if not old:
+        out.note(f"nothing to retire: the key in use is the only signing key of the app {app.id}")
+        return
+    if options.dry_run:
+        for key in old:
+            out.say(f"would delete the key {name_of(key)} of the app {app.id}")
+        return
+    client = Client(app.id, *keys.signing_key(env))
+    TokenRequest(org, client, scopes, dpop, out.note).send()
+    if not options.yes:
+        names = "".join(f"  {name_of(key)}\n" for key in old)
+        what = f"this deletes these keys of the app {app.name} at {org.host}:\n{names}"
+        out.confirm(f"{what}machines that use them get no more tokens", app.id)
+    unchanged(_stored_now(env))
+    out.heading("Old keys retired:")
+    for key in old:
+        remove(org, app, key)
+        out.say(name_of(key))
+
+
+def _required(env: Env) -> dict[str, str]:
+    have = env.require("OKTA_URL", "API_KEY", "CLIENT_ID", "SCOPES", "MODULUS or PRIVATE_KEY")
+    if "PRIVATE_KEY" not in have:
+        problem = f"PRIVATE_KEY is not in {env.path}, and MODULUS is only the public key"
+        raise LocalError(problem, "use the .env file that holds PRIVATE_KEY (--env-file)")
+    return have
 
 
 def _refuse_environment(env: Env) -> None:
     names = [n for n in ("PRIVATE_KEY", "MODULUS", "KEY_ID") if env.is_from_environment(n)]
     if names:
-        problem = f"{' and '.join(names)} set in the environment: rotation changes only {env.path}"
+        listed = " and ".join(names)
+        problem = f"{listed} set in the environment: rotation changes only {env.path}"
         hint = (
             "change the key where the environment gets it from; to rotate the one in the file,"
-            f" unset {' and '.join(names)}"
+            f" unset {listed}"
         )
         raise LocalError(problem, hint)
 
 
-def _add(org: Org, app: ServiceApp, new: PublicKey, held: list[app_key.Key], out: Console) -> None:
+def _app_in_use(org: Org, client_id: str, modulus: int) -> tuple[ServiceApp, list[Key]]:
+    """Return the app of CLIENT_ID and its signing keys, of which ours is an active one."""
+    app = service_app.fetch(org, settings.client_id(client_id))
+    reason = f"does not exist at {org.host}" if app is None else service_app.unfit(org, app)
+    held = [] if app is None or reason else keys_of(org, app)
+    if not any(is_key(key, modulus) and is_active(key) for key in held):
+        reason = reason or "does not trust the key in .env"
+    if app is None or reason:
+        problem = f"app {client_id} (CLIENT_ID) {reason}; nothing was changed"
+        hint = f"run `{CREATE_APP}` first: it adds the key, or says what else to do"
+        raise LocalError(problem, hint)
+    return app, held
+
+
+def _unless_changed(env: Env) -> Check:
+    hint = "another run may have done the same: run this again if needed"
+    return env.unless_changed(*NAMES, hint=hint)
+
+
+def _stored_now(env: Env) -> dict[str, str]:
+    """Return the key and the app in the file at this moment."""
+    fresh = Env(env.path, {}, lambda _: None)
+    return {name: fresh.stored(name) or "" for name in NAMES}
+
+
+def _add(org: Org, app: ServiceApp, new: PublicKey, held: list[Key], out: Console) -> None:
+    refuse_unnamed(app, held)
     try:
-        app_key.add(org, app, new, held, out)
+        add(org, app, new, out)
     except OktaRefused as refusal:
-        explain(refusal)
         if len(held) >= MOST_KEYS:
             refusal.hint = f"run {RETIRE} first: an app can have {MOST_KEYS} keys"
         raise
 
 
 def _prove(request: TokenRequest, out: Console) -> None:
-    """Get a token, which nobody needs, so that no key is saved that Okta does not accept."""
+    """Get a token, so that no key is saved that Okta does not accept."""
     pauses = iter(TRUST_PAUSES)
     while True:
         try:
@@ -118,7 +196,7 @@ def _prove(request: TokenRequest, out: Console) -> None:
             if pause is None:
                 refusal.hint = "run this again in a few minutes; the key in .env is the old one"
                 raise
-            out.note(f"Okta does not trust the new key yet; trying again in {pause:.0f} seconds")
+            out.note(f"Okta does not trust the new key yet; retrying in {pause:.0f} seconds")
             time.sleep(pause)
         else:
             out.note("Okta issued a token for the new key")
@@ -130,16 +208,16 @@ def _undo(
 ) -> None:
     """Remove the key from the app again, unless it is in `.env` after all."""
     try:
-        if stored_now(env)["PRIVATE_KEY"] == values["PRIVATE_KEY"]:
+        if _stored_now(env)["PRIVATE_KEY"] == values["PRIVATE_KEY"]:
             out.note(f"the new key {new.kid} is in {env.path}, and Okta trusts it")
             return
-        out.note(f"making sure that the new key {new.kid} does not stay at the app {app.id}")
-        for key in app_key.keys_of(org, app):
+        out.note(f"making sure that the new key {new.kid} is not left at the app {app.id}")
+        for key in keys_of(org, app):
             if is_key(key, new.modulus):
                 remove(org, app, key)
     except (PkjError, KeyboardInterrupt) as error:
         out.note(f"that failed: {error}" if str(error) else "that was interrupted")
         out.note(
             f"the key {new.kid} may still be at the app {app.id}; no one has its private key."
-            f" Run {RETIRE}, or remove it at {app_key.WHERE}"
+            f" Run {RETIRE}, or remove it at {WHERE}"
         )

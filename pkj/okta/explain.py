@@ -1,8 +1,8 @@
-"""Show requests and responses in full, for people who learn the flow: without any secret."""
+"""Show requests and responses in full, without secrets, for people who learn the flow."""
 
 import json
 from base64 import urlsafe_b64decode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qsl
@@ -21,16 +21,16 @@ RECEIVED = (
 """The headers that matter."""
 
 SIGNED = ("client_assertion", "access_token", "DPoP")
-"""Where a JWT may be, which is shown decoded."""
+"""Fields that may hold a JWT, which is shown decoded."""
 
 SECRET = {"access_token", "refresh_token", "id_token", "client_secret"}
-"""Members of a response that are never shown, whatever they hold."""
+"""Members of a response that are never shown."""
 
 PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "oth", "k"}
 """Members of a JWK that are never shown (RFC 7518 sections 6.3.2 and 6.4)."""
 
 LONGEST = 20_000
-"""Characters of a body that are shown."""
+"""Characters of a body that are shown, at most."""
 
 
 def request(prepared: requests.PreparedRequest) -> str:
@@ -48,28 +48,32 @@ def request(prepared: requests.PreparedRequest) -> str:
     return _block(">", lines)
 
 
-def response(answer: Response) -> str:
+def response(received: Response) -> str:
     """Return a response as lines that begin with `<`; a long body is cut."""
     phrases = {int(status): status.phrase for status in HTTPStatus}
-    lines = [f"{answer.status} {phrases.get(answer.status, '')}".rstrip()]
-    headers = _among(answer.headers, RECEIVED)
-    lines += _fields((name, answer.shown(value, 1000)) for name, value in headers)
-    secrets = [*answer.hide]
+    lines = [f"{received.status} {phrases.get(received.status, '')}".rstrip()]
+    headers = _among(received.headers, RECEIVED)
+    lines += _fields((name, received.shown(value, 1000)) for name, value in headers)
     try:
-        body = answer.json()
-    except ValueError:
+        body = received.json()
+        shown = _body(body, received)
+    except (ValueError, RecursionError):
         body = None
-        shown: Iterable[str] = answer.content[: 5 * LONGEST].decode("utf-8", "replace").split("\n")
-    else:
-        shown = _json(body)
-        if isinstance(body, dict):
-            secrets += [v for name, v in body.items() if _is_secret(name, v) and v.isascii()]
-    if answer.content:
-        lines += ["", *_cut(shown, len(answer.content), secrets)]
+        text = received.content[: 5 * LONGEST].decode("utf-8", "replace").split("\n")
+        shown = _cut(text, len(received.content), received.hide)
+    if received.content:
+        lines += ["", *shown]
     token = body.get("access_token") if isinstance(body, dict) else None
     if isinstance(token, str) and len(token) < LONGEST and (decoded := _decoded(token)):
         lines += ["", "access_token is a JWT:", *decoded]
     return _block("<", lines)
+
+
+def _body(body: object, received: Response) -> list[str]:
+    secrets = [*received.hide]
+    if isinstance(body, dict):
+        secrets += [v for name, v in body.items() if _is_secret(name, v) and v.isascii()]
+    return _cut(_json(body), len(received.content), secrets)
 
 
 def _among(headers: Mapping[str, Any], names: Iterable[str]) -> list[tuple[str, str]]:
@@ -86,7 +90,7 @@ def _fields(fields: Iterable[tuple[str, str]]) -> Iterator[str]:
 
 
 def _decoded(token: str) -> list[str]:
-    """A JWT as header, claims and a word for its signature; empty if it is not one."""
+    """Return the lines of a JWT, header, claims and a placeholder; empty if it is not one."""
     try:
         header, claims, _ = token.split(".")
         parts = [json.loads(urlsafe_b64decode(part + "==")) for part in (header, claims)]
@@ -99,7 +103,7 @@ def _decoded(token: str) -> list[str]:
 
 
 def _json(value: object, name: str | None = None, *, comma: str = "") -> Iterator[str]:
-    """The lines of JSON text, indented, one by one, so that nobody needs to wait for them all."""
+    """Yield the lines of indented JSON text, so that the rest of a long one is never made."""
     start = "" if name is None else f"{json.dumps(name, ensure_ascii=False)}: "
     brackets = "{}" if isinstance(value, dict) else "[]"
     if not isinstance(value, (dict, list)) or not value:
@@ -120,9 +124,12 @@ def _is_secret(name: str | None, value: object) -> bool:
     return name in SECRET and isinstance(value, str) and bool(value)
 
 
-def _cut(lines: Iterable[str], size: int, secrets: list[str]) -> list[str]:
-    """As many lines as may be shown, masked. A secret may be cut in two at the end, so text of
-    the length of its longest form (each character as %XX) is looked at and left out there."""
+def _cut(lines: Iterable[str], size: int, secrets: Sequence[str]) -> list[str]:
+    """Return as many lines as may be shown, masked.
+
+    The end may cut a secret in two: so more text is masked than is shown, by the length of the
+    longest form of a secret (each character as %XX).
+    """
     margin = 3 * max(map(len, secrets), default=0)
     text, limit = "", LONGEST + margin
     for line in lines:
@@ -135,5 +142,5 @@ def _cut(lines: Iterable[str], size: int, secrets: list[str]) -> list[str]:
 
 
 def _block(mark: str, lines: Iterable[str]) -> str:
-    """The lines behind a mark, so that nothing a server sends can look like a line of ours."""
+    """Return the lines with a prefix, so that a server cannot fake a line of ours."""
     return "\n".join(f"{mark} {visible(line)}".rstrip() for line in lines)

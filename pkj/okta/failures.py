@@ -1,4 +1,4 @@
-"""Why nothing came back: the exceptions of requests and the layers below it, explained."""
+"""Why no response came: the exceptions of requests and the layers below it, explained."""
 
 import os
 import re
@@ -14,8 +14,8 @@ from pkj.masking import shown
 from pkj.okta import hints
 
 FAILURES = (requests.RequestException, HTTPError, OSError, UnicodeError)
-"""All that a request can fail with. requests lets some of what it calls through: OSError
-for a CA bundle that is not there, urllib3's LocationParseError, UnicodeError of IDNA."""
+"""Everything a request can fail with. requests lets through some exceptions of what it calls:
+OSError for a missing CA bundle, urllib3's LocationParseError, UnicodeError of IDNA."""
 
 LOST = (requests.ConnectionError, requests.exceptions.ChunkedEncodingError)
 
@@ -26,26 +26,24 @@ NO_REQUEST = (
     LocationParseError,
     UnicodeError,
 )
-"""An address of ours, or of the proxy, that is impossible."""
+"""An impossible URL, or an impossible address of the proxy."""
 
 MISSING_CA_FILE = "suitable TLS CA certificate bundle"
 """Part of the OSError that requests raises where REQUESTS_CA_BUNDLE leads nowhere."""
 
-
-PROXY = re.compile(
-    r"(?:(?:(?:https?|socks[45][ah]?):)?//)?(?:[^\s/?#\\\[\]]*@)?"
-    r"(?:[^\s/?#\\\[\]@:]+|\[[0-9a-f:.]+\])(?::[0-9]*)?/?",
-    re.IGNORECASE,
+PROXY = (
+    r"(?i)(?:(?:(?:https?|socks[45][ah]?):)?//)?(?:[^\s/?#\\\[\]]*@)?"
+    r"(?:[^\s/?#\\\[\]@:]+|\[[0-9a-f:.]+\])(?::[0-9]*)?/?"
 )
 """The address of a proxy, perhaps with a user name and a password before an @."""
 
 
 def check_proxy(url: str) -> None:
-    """Raise LocalError where requests for `url` would go through a proxy with an impossible
-    address; it may hold a password, so nobody is told what it is."""
+    """Raise LocalError if requests for `url` would go through a proxy with an impossible
+    address. The address may hold a password, so it is not shown."""
     proxies = requests.utils.get_environ_proxies(url)
     proxy = requests.utils.select_proxy(url, proxies)
-    if proxy and not PROXY.fullmatch(proxy):
+    if proxy and not re.fullmatch(PROXY, proxy):
         hint = (
             "write it as http://user:password@host:port, with the special characters of the"
             " password percent-encoded (%23 for #)"
@@ -54,11 +52,11 @@ def check_proxy(url: str) -> None:
 
 
 def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ()) -> PkjError:
-    """The error to raise in its place: LocalError, LostResponse or NoUsableResponse.
+    """Return the error to raise instead: LocalError or NoUsableResponse, which is a LostResponse
+    if the request may have reached Okta.
 
     It may quote what a server or a proxy sent: `hide` are the secrets of the request.
     """
-    hint = hints.CURES
 
     def innermost(kind: type[BaseException]) -> str:
         return shown(str(_innermost(error, kind)), hide)
@@ -67,32 +65,31 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
         return _insecure(doing, host, error)
     if isinstance(error, requests.exceptions.ProxyError):
         problem = f"{doing}: the proxy refused the connection to {host}: {innermost(OSError)}"
-        return NoUsableResponse(problem, hint[hints.NO_PROXY])
+        return NoUsableResponse(problem, hints.NO_PROXY)
     if isinstance(error, requests.exceptions.ConnectTimeout):
         problem = f"{doing}: {host} did not accept the connection in time"
-        return NoUsableResponse(problem, hint[hints.NO_CONNECTION])
+        return NoUsableResponse(problem, hints.NO_CONNECTION)
     if isinstance(_innermost(error, ReadTimeoutError), ReadTimeoutError):
-        problem = f"{doing}: {host} did not answer in time"
-        return LostResponse(problem, hint[hints.NO_ANSWER], in_time=False)
+        return LostResponse(f"{doing}: {host} did not respond in time", hints.NO_RESPONSE)
     if isinstance(unknown := _innermost(error, socket.gaierror), socket.gaierror):
         problem = f"{doing}: the name {host} does not resolve: {unknown.strerror}"
-        return NoUsableResponse(problem, hint[hints.NO_NAME])
+        return NoUsableResponse(problem, hints.NO_NAME)
     if isinstance(error, requests.exceptions.ContentDecodingError):
         problem = f"{doing}: the response of {host} cannot be decoded"
-        return NoUsableResponse(problem, hint[hints.OTHER_ANSWER])
+        return NoUsableResponse(problem, hints.OTHER_RESPONSE)
     if MISSING_CA_FILE in str(error):
         return _no_ca_file(doing)
     if isinstance(refused := _innermost(error, ConnectionRefusedError), ConnectionRefusedError):
         problem = f"{doing}: {host} refused the connection: {refused.strerror}"
-        return LostResponse(problem, hint[hints.NOBODY_THERE])
+        return NoUsableResponse(problem, hints.NOBODY_THERE, retry=True)
     if isinstance(error, LOST) or _is_of_the_socket(error):
         problem = f"{doing}: the connection to {host} was lost: {innermost(OSError)}"
-        return LostResponse(problem, hint[hints.LOST])
+        return LostResponse(problem, hints.LOST, retry=True)
     if isinstance(error, NO_REQUEST):
         problem = f"{doing}: no request can be made: {innermost(type(error))}"
         return LocalError(problem, "check OKTA_URL, HTTPS_PROXY and NO_PROXY")
     problem = f"{doing}: the response of {host} cannot be read: {innermost(Exception)}"
-    return NoUsableResponse(problem, hint[hints.OTHER_ANSWER])
+    return NoUsableResponse(problem, hints.OTHER_RESPONSE)
 
 
 def _insecure(doing: str, host: str, error: Exception) -> PkjError:
@@ -103,15 +100,14 @@ def _insecure(doing: str, host: str, error: Exception) -> PkjError:
     if named := _trusted_by():
         problem += f" (CA certificates from {named})"
     here = re.match(r"(127\.0\.0\.1|localhost)(:|$)", host)
-    cure = hints.NOT_SECURE_HERE if here else hints.NOT_SECURE
-    return NoUsableResponse(problem, hints.CURES[cure])
+    return NoUsableResponse(problem, hints.NOT_SECURE_HERE if here else hints.NOT_SECURE)
 
 
 def _no_ca_file(doing: str) -> LocalError:
     named = _trusted_by()
     where = f" of {named} ({os.environ[named]})" if named else ""
     problem = f"{doing}: the CA certificates{where} cannot be read"
-    return LocalError(problem, hints.CURES[hints.NO_CA_FILE])
+    return LocalError(problem, hints.NO_CA_FILE)
 
 
 def _trusted_by() -> str:

@@ -1,4 +1,4 @@
-"""Access tokens for `requests`: obtained, renewed and proven per request."""
+"""OktaAuth: access tokens for `requests`, renewed before they expire."""
 
 import logging
 import os

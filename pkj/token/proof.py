@@ -1,4 +1,4 @@
-"""DPoP proofs: that whoever sends a request holds the key that its token is bound to."""
+"""DPoP proofs: they show that the sender of a request has the key its token is bound to."""
 
 import os
 import time
@@ -14,11 +14,11 @@ SECONDS_BACK = 5
 
 
 class Prover:
-    """A P-256 key made for this run, and what Okta has said that proofs must agree with.
+    """A P-256 key made for this run, and the nonces that Okta asked for.
 
-    `nonce` is the authorization server's and `api_nonce` the API's, where they asked for one:
-    a nonce is for the server that issued it (RFC 9449 section 9). The key is not saved: a
-    token bound to it is of no use after the run, but for requests whose proofs were made in it.
+    `nonce` is the authorization server's and `api_nonce` the API's: a nonce is for the server
+    that issued it (RFC 9449 section 9). The key is not saved: after the run, a token bound to it
+    can be used only for requests whose proofs were made in the run.
     """
 
     def __init__(self) -> None:
@@ -27,22 +27,22 @@ class Prover:
         self.api_nonce: str | None = None
 
     def jwk(self) -> dict[str, str]:
-        """The public key; Okta reads no member but these (okta-sdk-dotnet issue 758)."""
+        """Return the public key; Okta reads only these members (okta-sdk-dotnet issue 758)."""
         numbers = self._key.public_key().public_numbers()
         x, y = (keys.base64url(number.to_bytes(32, "big")) for number in (numbers.x, numbers.y))
         return {"kty": "EC", "crv": "P-256", "x": x, "y": y}
 
     def thumbprint(self) -> str:
-        """RFC 7638 with SHA-256: what a token bound to this key has as `jkt`."""
+        """Return the thumbprint (RFC 7638, SHA-256), the `jkt` of a token bound to this key."""
         jwk = self.jwk()
         return keys.digest(f'{{"crv":"P-256","kty":"EC","x":"{jwk["x"]}","y":"{jwk["y"]}"}}')
 
     def proof(
         self, method: str, url: str, *, clock_offset: float = 0, token: str | None = None
     ) -> str:
-        """A proof for one request (RFC 9449 section 4.2), with `token` for one that uses it.
+        """Return a proof for one request (RFC 9449 section 4.2), which uses `token` if given.
 
-        `clock_offset` is what Okta's clock is ahead of the local one, in seconds.
+        `clock_offset` is by how many seconds Okta's clock is ahead of the local one.
         """
         claims: dict[str, str | int] = {
             "htm": method,
@@ -59,10 +59,10 @@ class Prover:
 
 
 def htu(url: str) -> str:
-    """The address without query and fragment (RFC 9449 section 4.2), its path as Okta compares it.
+    """Return the URL without query and fragment (RFC 9449 section 4.2), as Okta compares it.
 
-    That is percent-decoded, but for the four characters that Okta's Java SDK encodes again
-    (github.com/okta/okta-sdk-java/pull/1526 and /1528, okta-sdk-python issue 541).
+    Okta compares percent-decoded paths, except for the four characters that its Java SDK encodes
+    again (github.com/okta/okta-sdk-java/pull/1526 and /1528, okta-sdk-python issue 541).
     """
     parts = urlsplit(url)
     path = unquote(parts.path).replace("%", "%25").replace(" ", "%20")

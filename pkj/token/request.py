@@ -1,6 +1,5 @@
-"""The access token: request it, retry where a refusal can be remedied, and print it."""
+"""The access token: request it, retry a refusal that can be remedied, and print it."""
 
-import json
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -8,16 +7,16 @@ from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pkj.errors import NoUsableResponse, OktaRefused
+from pkj.errors import LocalError, OktaRefused
 from pkj.okta import responses
-from pkj.okta.hints import CURES, OTHER_ANSWER
+from pkj.okta.hints import CREATE_APP
 from pkj.okta.org import Org
-from pkj.okta.responses import Response, body_of, text_in
+from pkj.okta.responses import Response
 from pkj.token import assertion
 from pkj.token.proof import Prover
 
-HEADER_TEXT = re.compile(r"[!-~]+")
-"""What an access token is made of (RFC 6749 appendix A.12)."""
+HEADER_TEXT = r"[!-~]+"
+"""The characters of an access token (RFC 6749 appendix A.12)."""
 
 USELESS = (
     "a DPoP-bound token is useless without a proof: for the headers of one request, run"
@@ -27,12 +26,25 @@ USELESS = (
 CENTURIES = 10**10
 """Seconds, some three hundred years."""
 
+ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+NONCE_WANTED = "use_dpop_nonce"
+PROOF_REFUSED = "invalid_dpop_proof"
+PROOF_MISSING = "header is missing"
+"""In Okta's description of an invalid_dpop_proof."""
+
+ABOUT_TIME = {
+    "invalid_client": ("is expired", "too far into the future", "before the current time"),
+    PROOF_REFUSED: ("issued in the future", "minutes in the past", "is expired", "'iat' claim"),
+}
+"""In Okta's descriptions of an assertion, or a proof, that it refuses for its time."""
+
 
 class Token:
-    """A token response (RFC 6749 section 5.1), and what its use takes.
+    """A token response (RFC 6749 section 5.1), and what is needed to use the token.
 
-    `received` is POSIX seconds by the local clock, `clock_offset` what Okta's is ahead of
-    it; `prover` makes the proofs that a DPoP-bound token needs.
+    `received` is in POSIX seconds by the local clock, `clock_offset` the seconds by which Okta's
+    clock is ahead of it; `prover` makes the proofs for a DPoP-bound token.
     """
 
     def __init__(
@@ -60,62 +72,63 @@ class Token:
 
     @property
     def expires_in(self) -> int | None:
-        """Seconds; None where the server does not say, or what nobody can mean."""
+        """Seconds; None if missing or absurd."""
         seconds = self.response.get("expires_in")
         if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
             return None
         return int(seconds) if 0 <= seconds < CENTURIES else None
 
     def headers(self, method: str, url: str) -> dict[str, str]:
-        """What one request needs: Authorization, and a proof of its own if the token is bound."""
+        """Return the headers for one request: Authorization, and a proof if the token is bound."""
         headers = {"Authorization": f"{self.scheme} {self.value}"}
         if self.is_bound and self.prover:
             offset, token = self.clock_offset, self.value
             headers["DPoP"] = self.prover.proof(method, url, clock_offset=offset, token=token)
         return headers
 
-    def as_json(self) -> str:
+    def missing(self, scopes: Sequence[str]) -> list[str]:
+        """Return those of the requested scopes that were not granted; without `scope` in the
+        response, all were (RFC 6749 section 5.1)."""
+        granted = self.response.get("scope")
+        return [s for s in scopes if s not in granted.split()] if isinstance(granted, str) else []
+
+    def printed(self, form: str, target: Sequence[str] | None) -> str:
+        """Return the token in a form of `-o`; `target` is the method and URL that headers are
+        for. Raises LocalError as `refuse_useless` does, NoUsableResponse."""
+        if self.is_bound:
+            refuse_useless(form, target)
+        if form == "json":
+            return self._as_json()
+        if form == "header":
+            headers = self.headers(*(target or ("", "")))
+            return "\n".join(f"{name}: {value}" for name, value in headers.items())
+        return self.value
+
+    def remarks(self) -> str:
+        """Return what a person should know besides the token itself."""
+        seconds = "an unknown number of" if self.expires_in is None else self.expires_in
+        remark = f"the token expires in {seconds} seconds"
+        return f"{remark}; {USELESS}" if self.is_bound else remark
+
+    def _as_json(self) -> str:
         """The response, with `expires_at` in POSIX seconds, and `jkt` if the token is bound."""
         more: dict[str, object] = {}
         if self.expires_in is not None:
             more["expires_at"] = self.received + self.expires_in
         if self.is_bound and self.prover:
             more["jkt"] = self.prover.thumbprint()
-        return json.dumps({**self.response, **more}, indent=2)
-
-    def remarks(self) -> str:
-        """What a person should know beside the token itself."""
-        seconds = "an unknown number of" if self.expires_in is None else self.expires_in
-        remark = f"the token expires in {seconds} seconds"
-        return f"{remark}; {USELESS}" if self.is_bound else remark
-
-    def printed(self, form: str, target: Sequence[str] | None) -> str:
-        """The token in a form of `-o`; `target` is the method and URL that a header is for."""
-        if form == "json":
-            return self.as_json()
-        if form == "header":
-            headers = self.headers(*(target or ("", "")))
-            return "\n".join(f"{name}: {value}" for name, value in headers.items())
-        return self.value
-
-    def missing(self, scopes: Sequence[str]) -> list[str]:
-        """Those of the scopes asked for that were not granted; no `scope` means: as asked."""
-        granted = self.response.get("scope")
-        return [s for s in scopes if s not in granted.split()] if isinstance(granted, str) else []
+        return responses.written("asking for a token", {**self.response, **more}, ascii_only=True)
 
 
-ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-
-ABOUT_TIME = ("is expired", "too far into the future", "before the current time")
-"""Of Okta's descriptions of an assertion that it refuses for its exp or iat."""
-
-ABOUT_PROOF_TIME = ("issued in the future", "minutes in the past", "is expired", "'iat' claim")
-PROOF_IS_MISSING = "header is missing"
-"""Of Okta's descriptions under invalid_dpop_proof."""
+def refuse_useless(form: str, target: Sequence[str] | None) -> None:
+    """Raise LocalError for a form in which nobody could use a DPoP-bound token."""
+    if form == "token" or (form == "header" and not target):
+        problem = "the token is bound to a key (DPoP): without a proof it is useless"
+        raise LocalError(problem, "get the headers of one request: -o header --for METHOD URL")
 
 
 class Client(NamedTuple):
-    """Who asks: the app's id, its private key, and the kid the app knows the key by, if any."""
+    """Who asks: the client ID, the private key, and the kid by which the app knows it, if any."""
 
     id: str
     key: rsa.RSAPrivateKey
@@ -123,10 +136,10 @@ class Client(NamedTuple):
 
 
 class TokenRequest:
-    """A request for `scopes`, and what Okta's refusals have taught it so far.
+    """A request for `scopes`, and what Okta's refusals have shown so far.
 
-    `dpop` is what DPOP says: True for a proof from the first try, False for none, None to
-    find out. `note` takes a line for people.
+    `dpop` is what DPOP says: True to send a proof from the start, False never, None to find out.
+    `note` is given lines for people.
     """
 
     def __init__(
@@ -141,37 +154,35 @@ class TokenRequest:
         self._note = note
         self._prover = Prover() if dpop else None
         self._clock_offset, self._sent = 0.0, 0.0
-        self._doing = f"asking for a token for {' '.join(scopes)}"
 
     def send(self) -> Token:
-        """A fresh access token. Each kind of refusal is answered with at most one more try.
+        """Return a new access token. Each kind of refusal is remedied at most once.
 
         Raises OktaRefused, NoUsableResponse.
         """
-        lessons = [self._use_nonce, self._correct_clock, self._begin_proving]
+        doing = f"asking for a token for {' '.join(self._scopes)}"
+        remedies = [self._use_nonce, self._correct_clock, self._begin_proving]
         while True:
             try:
-                answer = self._org.ask_token(self._doing, self._parts)
+                response = self._org.ask_token(doing, self._arguments)
             except OktaRefused as refusal:
-                learnt = next((lesson for lesson in lessons if lesson(refusal)), None)
-                if learnt is None:
+                used = next((remedy for remedy in remedies if remedy(refusal)), None)
+                if used is None:
                     raise
-                lessons.remove(learnt)
+                remedies.remove(used)
             else:
-                return self._token(answer)
+                return self._token(response)
 
-    def _parts(self) -> Mapping[str, Any]:
+    def _arguments(self) -> Mapping[str, Any]:
         url, client = self._org.token_url, self._client
         self._sent = time.time()
-        moment = self._sent + self._clock_offset
+        now = self._sent + self._clock_offset
         form = {
             "grant_type": "client_credentials",
             "scope": " ".join(self._scopes),
             "client_id": client.id,
             "client_assertion_type": ASSERTION_TYPE,
-            "client_assertion": assertion.sign(
-                client.key, client.id, url, kid=client.kid, now=moment
-            ),
+            "client_assertion": assertion.sign(client.key, client.id, url, kid=client.kid, now=now),
         }
         if self._prover is None:
             return {"data": form}
@@ -180,19 +191,18 @@ class TokenRequest:
 
     def _use_nonce(self, refusal: OktaRefused) -> bool:
         nonce = refusal.headers.get("DPoP-Nonce")
-        if refusal.code != "use_dpop_nonce" or self._prover is None or not nonce:
+        if refusal.code != NONCE_WANTED or self._prover is None or not nonce:
             return False
         self._prover.nonce = nonce
-        self._learn_time(refusal.headers)
+        self._compare_clocks(refusal.headers)
         return True
 
     def _correct_clock(self, refusal: OktaRefused) -> bool:
-        texts = {"invalid_client": ABOUT_TIME, "invalid_dpop_proof": ABOUT_PROOF_TIME}
-        about_time = any(text in refusal.summary for text in texts.get(refusal.code, ()))
-        return about_time and self._learn_time(refusal.headers)
+        about_time = any(text in refusal.summary for text in ABOUT_TIME.get(refusal.code, ()))
+        return about_time and self._compare_clocks(refusal.headers)
 
     def _begin_proving(self, refusal: OktaRefused) -> bool:
-        missing = refusal.code == "invalid_dpop_proof" and PROOF_IS_MISSING in refusal.summary
+        missing = refusal.code == PROOF_REFUSED and PROOF_MISSING in refusal.summary
         if not missing or self._dpop is not None:
             return False
         self._note(
@@ -201,30 +211,30 @@ class TokenRequest:
         self._prover = Prover()
         return True
 
-    def _learn_time(self, headers: Mapping[str, str]) -> bool:
-        offset = responses.offset(headers, self._sent)
-        if offset is None or abs(offset - self._clock_offset) <= responses.LEAST:
+    def _compare_clocks(self, headers: Mapping[str, str]) -> bool:
+        """Sign by Okta's clock from now on; return whether that changes anything."""
+        offset = responses.clock_offset(headers, self._sent)
+        if offset is None or abs(offset - self._clock_offset) <= responses.LEAST_OFFSET:
             return False
-        self._note(f"{responses.described(offset)}: signing by Okta's clock in this run")
+        off = f"{abs(offset):.0f} s {'slow' if offset > 0 else 'fast'}"
+        self._note(f"this machine's clock is {off}: signing by Okta's clock in this run")
         self._clock_offset = offset
         return True
 
-    def _token(self, answer: Response) -> Token:
-        response = body_of(self._doing, answer, dict)
-        text_in(self._doing, response, "access_token")
-        text_in(self._doing, {"token_type": "Bearer", **response}, "token_type")
+    def _token(self, response: Response) -> Token:
+        body = response.object()
+        responses.text_in(response.doing, body, "access_token")
+        if "token_type" in body:  # required by RFC 6749, but a Bearer token can do without
+            responses.text_in(response.doing, body, "token_type")
         if self._prover:
-            self._learn_time(answer.headers)
-        token = Token(response, int(time.time()), self._clock_offset, self._prover)
-        if not HEADER_TEXT.fullmatch(token.scheme + token.value):
-            problem = f"{self._doing}: the token that came back cannot be used in a header"
-            raise NoUsableResponse(problem, CURES[OTHER_ANSWER])
+            self._compare_clocks(response.headers)
+        token = Token(body, int(time.time()), self._clock_offset, self._prover)
+        if not re.fullmatch(HEADER_TEXT, token.scheme + token.value):
+            raise response.unusable("the token that came back cannot be used in a header")
         if token.is_bound and self._prover is None:
-            problem = f"{self._doing}: the token is bound to a key although no proof was sent"
-            raise NoUsableResponse(problem, CURES[OTHER_ANSWER])
+            raise response.unusable("the token is bound to a key although no proof was sent")
         if self._dpop and not token.is_bound:
-            kind = answer.shown(token.scheme, 60)
-            problem = f"{self._doing}: Okta gave a {kind} token although DPOP=true"
-            hint = "run `python create_okta_service_app.py`, which makes the app require DPoP"
-            raise OktaRefused(problem, hint)
+            kind = response.shown(token.scheme, 60)
+            problem = f"{response.doing}: Okta issued a {kind} token although DPOP=true"
+            raise OktaRefused(problem, f"run `{CREATE_APP}`, which makes the app require DPoP")
         return token
