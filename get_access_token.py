@@ -25,20 +25,21 @@ def main(env: Env, options: Namespace, out: console.Console) -> None:
     from pkj import keys, settings
     from pkj.okta.hints import CREATE_APP
     from pkj.okta.org import FOR_A_TOKEN
-    from pkj.token import check
     from pkj.token.request import USELESS, Client, TokenRequest, refuse_useless
 
-    check.check_usage(options)
     have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
     scopes, dpop = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
     client = Client(settings.client_id(have["CLIENT_ID"]), *keys.signing_key(env))
     org = settings.org(have, options, out.note, FOR_A_TOKEN)
-    form, target = options.form or "text", check.target_of(options, org.url)
+    form, target = options.form or "text", None
+    if options.target or options.check is not None:
+        from pkj.token import check  # few runs need it
+
+        target = check.target_of(options, org.url)
     if dpop:
         refuse_useless(form, target)
 
     token = TokenRequest(org, client, scopes, dpop, out.note).send()
-
     if missing := token.missing(scopes):
         out.note(f"warning: Okta did not grant {' '.join(missing)}: run `{CREATE_APP}` to grant it")
     if options.check:

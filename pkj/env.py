@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 
 from dotenv.parser import Binding, parse_stream
 
@@ -152,7 +151,7 @@ class Env:
     ) -> None:
         self.path, self._environ, self._note, self._explicit = path, environ, note, explicit
         self._assigned: list[tuple[str, str]] | None = None
-        self._locked = False
+        self._locked, self._missing = False, False
         self.from_environment: set[str] = set()
         """Names whose value was used and came from the environment."""
 
@@ -182,7 +181,8 @@ class Env:
 
         Raises one LocalError for everything that is missing, which says who sets it.
         """
-        if self._explicit and env_file.read_text(self.path) is None:
+        self._read()
+        if self._explicit and self._missing:
             raise LocalError(f"{self.path} does not exist", "check what --env-file names")
         wanted = [name.split(" or ") for name in names]
         found = {name: value for group in wanted for name in group if (value := self.get(name))}
@@ -258,7 +258,7 @@ class Env:
             looser = env_file.replace_text(target, new)
         self._assigned = after
         if copy is not None:
-            back = f"mv {quote(os.path.abspath(copy))} {quote(str(target))}"
+            back = f"mv {_quote(os.path.abspath(copy))} {_quote(target)}"
             self._note(f"backed up the previous file to {copy}; to go back: {back}")
         if looser is not None:
             self._note(f"{self.path} had mode {looser:04o}; changed to 0600")
@@ -270,7 +270,7 @@ class Env:
         if mode is not None and self.held("PRIVATE_KEY"):
             self._note(
                 f"warning: {self.path} holds the private key and is open to other users"
-                f" (mode {mode:04o}): run `chmod 600 {quote(str(self.path))}`"
+                f" (mode {mode:04o}): run `chmod 600 {_quote(self.path)}`"
             )
 
     def secrets(self) -> list[str]:
@@ -283,13 +283,14 @@ class Env:
 
     def _read(self) -> list[tuple[str, str]]:
         if self._assigned is None:
-            self._assigned = assignments(env_file.read_text(self.path) or "")
+            text = env_file.read_text(self.path)
+            self._assigned, self._missing = assignments(text or ""), text is None
         return self._assigned
 
     def _where_to_write(self) -> str:
         example = self.path.with_name(".env.example")
         if env_file.read_text(self.path) is None and os.path.lexists(example):
-            return f"run `cp {quote(str(example))} {quote(str(self.path))}`, and fill in the values"
+            return f"run `cp {_quote(example)} {_quote(self.path)}`, and fill in the values"
         return f"set them in {self.path}, or run the script that does"
 
     def _new_text(self, text: str, before: list[tuple[str, str]], values: Mapping[str, str]) -> str:
@@ -315,4 +316,14 @@ def _private_keys(assigned: list[tuple[str, str]]) -> set[str]:
 
 def _is_text(value: str) -> bool:
     """Bytes in the environment that are not UTF-8 come as lone surrogates (PEP 383)."""
-    return not re.search("[\ud800-\udfff]", value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _quote(path: Path | str) -> str:
+    from shlex import quote  # few runs need it
+
+    return quote(str(path))

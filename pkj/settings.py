@@ -66,7 +66,7 @@ def okta_url(text: str) -> str:
         raise _wrong_url("is not of the form https://host")
     if re.search(r"(?i)[{}<>]|your_?okta_?domain", address):
         raise _wrong_url("still contains a placeholder")
-    if not re.match(r"(?i)[a-z][a-z0-9+.-]*://|https?:", address):
+    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|[Hh][Tt]{2}[Pp][Ss]?:", address):
         address = f"https://{address}"
     try:
         parts = urlsplit(address)

@@ -178,10 +178,10 @@ class Refusal(NamedTuple):
 
 
 def text_in(doing: str, body: Mapping[str, Any], name: str) -> str:
-    """Return the non-empty text `body[name]`. Raises NoUsableResponse, also for one that no
-    request can hold: JSON has escapes for half a character (RFC 8259 section 8.2)."""
+    """Return the text `body[name]`. Raises NoUsableResponse, also if it is empty or not ASCII,
+    which no ID, kid or token of Okta's is."""
     value = body.get(name)
-    if isinstance(value, str) and value and not re.search(r"[\ud800-\udfff]", value):
+    if isinstance(value, str) and value and value.isascii():
         return value
     raise NoUsableResponse(f"{doing}: the response has no text named {name}", hints.OTHER_RESPONSE)
 

@@ -20,8 +20,10 @@ REFUSED_TOKEN = ("E0000004", "E0000005", "E0000011", "invalid_token")
 OTHER_PLACE = "Okta does not accept the token at this URL: check OKTA_URL and the path"
 
 
-def check_usage(options: Namespace) -> None:
-    """Raise UsageError if `-o`, `--for` and `--check` cannot be combined like this."""
+def target_of(options: Namespace, org: str) -> tuple[str, str] | None:
+    """Return the method and the URL of `--for`, if given. Raises UsageError if `-o`, `--for` and
+    `--check` cannot be combined like this, or name something outside the org at the URL `org`,
+    which is the only place for the token."""
     form, target, path = options.form, options.target, options.check
     if target and form != "header":
         raise UsageError("--for requires -o header")
@@ -31,16 +33,11 @@ def check_usage(options: Namespace) -> None:
         raise UsageError("--check takes a path of the org, such as /api/v1/users")
     if target and not re.fullmatch(r"[A-Za-z]+", target[0]):
         raise UsageError(f"--for takes a method such as GET, not {target[0]!r}")
-
-
-def target_of(options: Namespace, org: str) -> tuple[str, str] | None:
-    """Return the method and the URL that `--for` names. Raises UsageError unless it, or the path
-    of `--check`, is in the org at the URL `org`, which nobody else may get the token of."""
-    if options.check:
-        _check_url(org + options.check, org)
-    if not options.target:
+    if path:
+        _check_url(org + path, org)
+    if not target:
         return None
-    method, url = options.target
+    method, url = target
     _check_url(url, org)
     return method.upper(), url
 
