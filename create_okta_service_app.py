@@ -1,15 +1,15 @@
-"""Step 2 of 3: register the public key with an Okta service app, grant SCOPES.
+"""Step 2 of 3: register the public key with an Okta service app, and grant SCOPES.
 
-Changes only what differs from .env, and never creates a second app:
-run it again at any time.
+Run it again at any time: it only changes what differs from .env.
 required: OKTA_URL, API_KEY, SCOPES, MODULUS or PRIVATE_KEY
-optional: ADMIN_ROLES, DPOP; writes: CLIENT_ID, KEY_ID
+optional: ADMIN_ROLES, DPOP
+writes: CLIENT_ID, KEY_ID; PUBLIC_KEY and MODULUS if they are missing
 
 example: python create_okta_service_app.py --dry-run
 
 exit codes: 0 done, 1 local error, 2 usage, 3 Okta refused,
 4 no usable response; retry later, 130 interrupted
-README.md says more.
+See README.md.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def create(env: Env, options: Namespace, out: console.Console) -> None:
         dry_run.show(org, env, app, wanted, out)
         return
     app = app or find.register(org, wanted, out)
-    kid = key.ensure_key(org, app, wanted.public, out)  # before a found app is saved
-    service_app.save(env, app, options, out)
+    kid = key.ensure_key(org, app, wanted.public, out)  # may refuse the app: before it is saved
+    service_app.save_and_show(env, app, out, in_full=options.verbose or options.explain)
     keys.save_public(env, wanted.public, kid)
     dpop.ensure_dpop(org, app, wanted.dpop, out)
     roles.warn_if_none(org, app, wanted.roles, out)
@@ -48,9 +48,9 @@ def create(env: Env, options: Namespace, out: console.Console) -> None:
 
 
 def main(env: Env, options: Namespace, out: console.Console) -> None:
-    from pkj.app import other_action
+    from pkj.app import action_of
 
-    act = other_action(options) or create
+    act = action_of(options) or create
     with nullcontext() if options.dry_run else env.locked():
         act(env, options, out)
 

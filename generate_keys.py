@@ -6,7 +6,7 @@ writes: PRIVATE_KEY, PUBLIC_KEY, MODULUS, KEY_ID
 example: python generate_keys.py --print-jwk
 
 exit codes: 0 done, 1 local error, 2 usage, 130 interrupted
-README.md says more.
+See README.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def main(env: Env, options: Namespace, out: console.Console) -> None:
 
 
 def print_jwk(env: Env, options: Namespace, out: console.Console) -> None:
-    """Print the public key in the form that Okta's Admin Console takes."""
+    """Print the public key in the form that Okta's Admin Console accepts."""
     import json
 
     from pkj import errors, keys

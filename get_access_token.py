@@ -1,4 +1,4 @@
-"""Step 3 of 3: sign a client assertion, exchange it for an access token.
+"""Step 3 of 3: sign a client assertion, and exchange it for an access token.
 
 required, from .env or the environment: OKTA_URL, CLIENT_ID, PRIVATE_KEY, SCOPES
 optional: DPOP; writes nothing
@@ -7,7 +7,7 @@ example: TOKEN=$(python get_access_token.py -o token)
 
 exit codes: 0 done, 1 local error, 2 usage, 3 Okta refused,
 4 no usable response; retry later, 130 interrupted
-README.md says more.
+See README.md.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def main(env: Env, options: Namespace, out: console.Console) -> None:
     from pkj import keys, settings
     from pkj.okta.hints import CREATE_APP
     from pkj.okta.org import FOR_A_TOKEN
-    from pkj.token.request import USELESS, Client, TokenRequest, refuse_useless
+    from pkj.token.request import Client, TokenRequest, refuse_useless
 
+    console.check_token_options(options)
     have = env.require("OKTA_URL", "CLIENT_ID", "PRIVATE_KEY", "SCOPES")
     scopes, dpop = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
     client = Client(settings.client_id(have["CLIENT_ID"]), *keys.signing_key(env))
@@ -49,10 +50,8 @@ def main(env: Env, options: Namespace, out: console.Console) -> None:
     if form == "text":
         out.heading(f"Access Token{' (DPoP)' if token.is_bound else ''}:")
     out.emit(printed)
-    if form == "text":
-        out.note(token.remarks())
-    elif form == "json" and token.is_bound:
-        out.note(f"warning: {USELESS}")
+    if remark := token.remark(form):
+        out.note(remark)
 
 
 if __name__ == "__main__":

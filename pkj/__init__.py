@@ -1,3 +1,3 @@
-"""What the three scripts share: the .env file, the key, the assertion, the org, the console."""
+"""The code behind the three scripts: .env, the key, requests to Okta, the app, the token."""
 
 __version__ = "1.0.0"

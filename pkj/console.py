@@ -1,6 +1,6 @@
 """Run a script: its options, its two streams, its exit code.
 
-stdout is for results: the blocks of the customer's text, or the token alone. stderr is for
+stdout is for results: the blocks that README shows, or the token alone. stderr is for
 everything else a person reads. Third-party packages are imported only once the options are
 parsed, so that `--help` is quick, and a missing package can be reported.
 """
@@ -45,7 +45,7 @@ class Console:
         self._begun = False
 
     def heading(self, text: str) -> None:
-        """Print the heading of a block, with the blank lines of the customer's text around it."""
+        """Print the heading of a block, with blank lines around it, as README shows."""
         self.say(f"{chr(10) * self._begun}{HEADING} {text}\n")
         self._begun = True
 
@@ -81,7 +81,7 @@ class Console:
         except UnicodeDecodeError:  # keys that the terminal's encoding does not have
             typed = ""
         if typed != client_id:
-            raise LocalError("the client ID was not typed; nothing was deleted", "run this again")
+            raise LocalError("the client ID does not match; nothing was deleted", "run this again")
 
     def flush(self) -> None:
         """Flush what argparse printed: a broken pipe at exit would print a traceback."""
@@ -89,7 +89,7 @@ class Console:
             self._write(stream, "", end="")
 
     def _safe(self, text: str) -> str:
-        from pkj.masking import masked, visible  # `--help` does without
+        from pkj.masking import masked, visible  # not needed for `--help`
 
         return visible(masked(text, self.secrets()))
 
@@ -128,7 +128,7 @@ def run(step: Step, doc: str | None, add_options: Callable[[ArgumentParser], obj
     if out.failure and code == 0:
         out.complain(LocalError(out.failure, "the work is done; check where the output goes"))
         code = LocalError.exit_code
-    gc.freeze()  # leaves the collection at exit nothing to do
+    gc.freeze()  # so that the collection at exit has nothing to do
     sys.exit(code)
 
 
@@ -148,7 +148,7 @@ def _run(
         env = Env(path, os.environ, out.note, explicit=explicit)
         out.secrets = env.secrets
         step(env, options, out)
-    except SystemExit as end:  # of argparse
+    except SystemExit as end:  # raised by argparse
         return end.code if isinstance(end.code, int) else 0
     except PkjError as error:
         out.complain(error, _origin(error, env))
@@ -164,10 +164,10 @@ def _run(
 def _origin(error: PkjError, env: Env | None) -> str:
     """Say which of the settings in a message came from the environment."""
     named = set(re.findall(r"[A-Z_]+", f"{error} {error.hint}"))
-    if env is None or not (names := sorted(named & env.from_environment)):
+    if env is None or not (names := sorted(named & env.used_from_environment)):
         return ""
     come = "comes" if len(names) == 1 else "come"
-    return f" ({' and '.join(names)} {come} from the environment, which wins over {env.path})"
+    return f" ({' and '.join(names)} {come} from the environment, which overrides {env.path})"
 
 
 def _interrupt_once() -> None:
@@ -255,6 +255,19 @@ def add_token_options(parser: ArgumentParser) -> None:
     _add_request_options(parser)
 
 
+def check_token_options(options: Namespace) -> None:
+    """Raise UsageError if `-o`, `--for` and `--check` cannot be combined like this."""
+    form, target, path = options.form, options.target, options.check
+    if target and form != "header":
+        raise UsageError("--for requires -o header")
+    if path is not None and form:
+        raise UsageError("--check cannot be combined with -o")
+    if path is not None and not re.fullmatch(r"/(?!/)[!-\"$-\[\]-~]*", path):
+        raise UsageError("--check needs a path of the org, such as /api/v1/users")
+    if target and not re.fullmatch(r"[A-Za-z]+", target[0]):
+        raise UsageError(f"--for needs a method such as GET, not {target[0]!r}")
+
+
 def _add_request_options(parser: ArgumentParser) -> None:
     requests = parser.add_argument_group("requests to Okta")
     requests.add_argument(
@@ -271,10 +284,10 @@ def _add_request_options(parser: ArgumentParser) -> None:
 
 
 def _app_name(text: str) -> str:
-    """Okta's texts hold at most three bytes of UTF-8 for a character (developer.okta.com/docs/
-    reference/core-okta-api)."""
+    """Return the name. Okta's texts allow at most three bytes of UTF-8 for each character
+    (developer.okta.com/docs/reference/core-okta-api)."""
     if not text.strip():
-        raise ArgumentTypeError("must not be blank")
+        raise ArgumentTypeError("must not be empty")
     if re.search("[\x00-\x1f\x7f-\x9f\ud800-\udfff]", text):
         raise ArgumentTypeError("must not contain control characters or invalid text")
     if max(text) > "\uffff":
@@ -288,5 +301,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0
     if not 0 < seconds <= 3600:
-        raise ArgumentTypeError(f"not a number of seconds above 0 and up to 3600: {text}")
+        raise ArgumentTypeError(f"must be a number of seconds above 0, at most 3600: {text}")
     return seconds

@@ -113,12 +113,12 @@ def _rewritten(binding: Binding, value: str | None, line_end: str) -> str:
 
 
 Check = Callable[[Mapping[str, str]], None]
-"""Is given what the file holds just before a save, and raises to prevent it."""
+"""Called with the values in the file just before a save; raises to prevent it."""
 
 BESIDE_THE_SCRIPTS = Path(__file__).resolve().parent.parent / ".env"
 
 WHO_WRITES = {
-    "OKTA_URL": "set by you, such as https://{your_okta_domain}",
+    "OKTA_URL": "set by you: https://{your_okta_domain}",
     "API_KEY": "set by you: an API token of a Super Admin",
     "SCOPES": "set by you: scopes separated by spaces, in quotes",
     "ADMIN_ROLES": "optional: admin roles of the app, separated by spaces",
@@ -131,7 +131,7 @@ WHO_WRITES = {
 }
 """Every name in `.env`, and where its value comes from."""
 
-OPEN_QUOTE = "usually a quote is not closed there"
+OPEN_QUOTE = "a closing quote is probably missing"
 
 
 class Env:
@@ -152,7 +152,7 @@ class Env:
         self.path, self._environ, self._note, self._explicit = path, environ, note, explicit
         self._assigned: list[tuple[str, str]] | None = None
         self._locked, self._missing = False, False
-        self.from_environment: set[str] = set()
+        self.used_from_environment: set[str] = set()
         """Names whose value was used and came from the environment."""
 
     def stored(self, name: str) -> str | None:
@@ -169,7 +169,7 @@ class Env:
             if not _is_text(value):
                 problem = f"{name} in the environment is not UTF-8 text"
                 raise LocalError(problem, f"set it again, or unset {name} to use {self.path}")
-            self.from_environment.add(name)
+            self.used_from_environment.add(name)
             return value
         return self.stored(name)
 
@@ -190,7 +190,7 @@ class Env:
         if missing:
             lines = [f"  {' or '.join(group)}: {WHO_WRITES[group[0]]}" for group in missing]
             hidden = [name for group in missing for name in group if self.held(name)]
-            lines += [f"a line further down clears {name} again" for name in hidden]
+            lines += [f"a later line clears {name}" for name in hidden]
             if line := unreadable_line(env_file.read_text(self.path) or ""):
                 lines.append(f"line {line} of the file is not an assignment: {OPEN_QUOTE}")
             raise LocalError("\n".join(["missing settings:", *lines]), self._where_to_write())
@@ -222,8 +222,8 @@ class Env:
             changed = [name for name, value in read.items() if (stored.get(name) or None) != value]
             if changed:
                 were = "was" if len(changed) == 1 else "were"
-                problem = f"{' and '.join(changed)} {were} changed while this ran"
-                raise LocalError(f"{problem}; {self.path} keeps what it holds now", hint)
+                problem = f"{' and '.join(changed)} {were} changed during this run"
+                raise LocalError(f"{problem}; {self.path} was not saved", hint)
 
         return check
 
@@ -250,7 +250,7 @@ class Env:
             new = self._new_text(present or "", before, values)
             after = assignments(new)
             if not keep_copy and _private_keys(before) - _private_keys(after):
-                problem = f"{self.path} has another PRIVATE_KEY now; nothing was changed"
+                problem = f"{self.path} now has a different PRIVATE_KEY; nothing was changed"
                 raise LocalError(problem, "run this again")
             copy = None
             if keep_copy and present is not None:
@@ -289,7 +289,7 @@ class Env:
 
     def _where_to_write(self) -> str:
         example = self.path.with_name(".env.example")
-        if env_file.read_text(self.path) is None and os.path.lexists(example):
+        if self._missing and os.path.lexists(example):
             return f"run `cp {_quote(example)} {_quote(self.path)}`, and fill in the values"
         return f"set them in {self.path}, or run the script that does"
 
@@ -305,7 +305,7 @@ class Env:
         for name, value in values.items():
             if self._environ.get(name, value) not in (value, ""):
                 self._note(
-                    f"warning: {name} is also set in the environment, which wins over"
+                    f"warning: {name} is also set in the environment, which overrides"
                     f" {self.path}: unset {name} to use the value just written"
                 )
 
@@ -315,7 +315,7 @@ def _private_keys(assigned: list[tuple[str, str]]) -> set[str]:
 
 
 def _is_text(value: str) -> bool:
-    """Bytes in the environment that are not UTF-8 come as lone surrogates (PEP 383)."""
+    """Return whether the value is text: bytes that are not UTF-8 are surrogates (PEP 383)."""
     try:
         value.encode()
     except UnicodeEncodeError:

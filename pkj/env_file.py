@@ -98,7 +98,7 @@ def locked(path: Path, note: Callable[[str], None]) -> Iterator[None]:
 
 
 def replace_text(path: Path, text: str) -> int | None:
-    """Replace the file at `path` (resolved) by `text` in one step, with mode 0600 and its owner.
+    """Replace the file at `path` (resolved) by `text` in one step, with mode 0600; keep its owner.
 
     Return the mode it had if that was looser. Raises LocalError, and leaves the file unchanged,
     if it cannot be done.
@@ -230,7 +230,7 @@ def _keep_owner(file: int, like: Path) -> None:
     except PermissionError as cause:
         problem = f"{like} belongs to user {wanted.st_uid} and group {wanted.st_gid}"
         hint = "run this as its owner, or change its owner to you; nothing was changed"
-        raise LocalError(f"{problem}, which this process may not keep", hint) from cause
+        raise LocalError(f"{problem}, which this process cannot preserve", hint) from cause
 
 
 def _sync_folder(folder: Path) -> None:

@@ -72,6 +72,9 @@ class LostResponse(NoUsableResponse):
     """Okta may have carried out the request although no response says so."""
 
 
+Failure = OktaRefused | NoUsableResponse
+
+
 @contextmanager
 def gathered(problem: str) -> Iterator[list[OktaRefused]]:
     """Yield a list for refusals that do not end the `with` block.

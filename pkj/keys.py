@@ -12,13 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from pkj.env import Check, Env
 from pkj.errors import LocalError
+from pkj.okta.hints import CREATE_APP, GENERATE_KEYS
 
 EXPONENT = 65537
 EXPONENT_BASE64URL = "AQAB"
 LEAST_BITS = 2048
 """Okta refuses shorter RSA keys (release notes 2020.06)."""
 
-NEW_KEY = "restore the right key, or run `python generate_keys.py --force` for a new one"
+NEW_KEY = f"restore the right key, or run `{GENERATE_KEYS} --force` for a new one"
 DERIVED = "clear MODULUS, PUBLIC_KEY and KEY_ID: they are derived from PRIVATE_KEY"
 
 
@@ -51,11 +52,11 @@ def refuse_to_replace(env: Env) -> None:
     problem = f"a key already exists: {' and '.join(held)} in {env.path}; nothing was changed"
     hint = f"--force replaces it, and first backs up the file to {env.path.name}.previous"
     if hidden := [name for name in held if not env.stored(name)]:
-        hint = f"remove the line further down that clears {' and '.join(hidden)} again; {hint}"
+        hint = f"remove the later line that clears {' and '.join(hidden)}; {hint}"
     if app := env.stored("CLIENT_ID"):
         hint += (
-            f"; the app {app} trusts the present key, and tokens fail with the new one"
-            " until `python create_okta_service_app.py` is run again"
+            f"; the app {app} trusts the current key: there are no tokens with the new one"
+            f" until you run `{CREATE_APP}` again"
         )
     raise LocalError(problem, hint)
 
@@ -71,7 +72,7 @@ def public_key(env: Env) -> PublicKey:
         derived = modulus_of(load_private(pem))
         if modulus not in (0, derived):
             where = "the environment" if env.is_from_environment("PRIVATE_KEY") else env.path
-            problem = f"MODULUS is not the modulus of PRIVATE_KEY, which comes from {where}"
+            problem = f"MODULUS does not match PRIVATE_KEY (from {where})"
             raise LocalError(problem, DERIVED)
         modulus = derived
     source = "MODULUS" if given else "PRIVATE_KEY"
@@ -100,7 +101,7 @@ def changes(env: Env, public: PublicKey, kid: str | None) -> dict[str, str]:
 
 
 def save_public(env: Env, public: PublicKey, kid: str | None) -> None:
-    """Save those settings. Raises LocalError if the key in the file was replaced meanwhile."""
+    """Save what `changes` returns. Raises LocalError if another run replaced the key."""
     if changed := changes(env, public, kid):
         env.save(changed, check=public.unchanged)
 
@@ -126,7 +127,7 @@ def _public_settings(modulus: int) -> dict[str, str]:
 
 def _unsaved(env: Env, modulus: int, source: str) -> dict[str, str]:
     if env.is_from_environment(source) and _file_has_key(env):
-        return {}  # what belongs to one key does not go beside another
+        return {}  # the file has another key: do not mix them
     values = _public_settings(modulus)
     if source == "MODULUS":
         values = {"KEY_ID": values["KEY_ID"]}
@@ -191,21 +192,21 @@ def modulus_of(key: rsa.RSAPrivateKey) -> int:
 
 
 def private_pem(key: rsa.RSAPrivateKey) -> str:
-    """Return PKCS#8, unencrypted (RFC 5958)."""
+    """Return the key as unencrypted PKCS#8 PEM (RFC 5958)."""
     form = serialization.PrivateFormat.PKCS8
     plain = serialization.NoEncryption()
     return key.private_bytes(serialization.Encoding.PEM, form, plain).decode().strip()
 
 
 def public_pem(modulus: int) -> str:
-    """Return SubjectPublicKeyInfo (RFC 5280)."""
+    """Return the public key as PEM, SubjectPublicKeyInfo (RFC 5280)."""
     key = rsa.RSAPublicNumbers(EXPONENT, modulus).public_key()
     form = serialization.PublicFormat.SubjectPublicKeyInfo
     return key.public_bytes(serialization.Encoding.PEM, form).decode().strip()
 
 
 def jwk(modulus: int, kid: str) -> dict[str, str]:
-    """Return the public key as Okta takes it (RFC 7517, RFC 7518 section 6.3.1)."""
+    """Return the public key as Okta accepts it (RFC 7517, RFC 7518 section 6.3.1)."""
     return {
         "kty": "RSA",
         "e": EXPONENT_BASE64URL,
@@ -233,7 +234,7 @@ def base64url(raw: bytes) -> str:
 
 
 def to_base64url(number: int) -> str:
-    """Return Base64urlUInt (RFC 7518 section 2): unsigned, big-endian, no padding."""
+    """Return the number as Base64urlUInt (RFC 7518 section 2): unsigned, big-endian, no padding."""
     return base64url(number.to_bytes((number.bit_length() + 7) // 8, "big"))
 
 
@@ -256,10 +257,7 @@ def _try(key: rsa.RSAPrivateKey) -> None:
     try:
         key.public_key().verify(key.sign(message, scheme, sha256), message, scheme, sha256)
     except (ValueError, InvalidSignature) as cause:
-        hint = (
-            "restore it from a copy, or run `python generate_keys.py --force`,"
-            " then `python create_okta_service_app.py`"
-        )
+        hint = f"restore it from a copy, or run `{GENERATE_KEYS} --force`, then `{CREATE_APP}`"
         raise LocalError("PRIVATE_KEY is damaged: its signatures do not verify", hint) from cause
 
 

@@ -16,7 +16,7 @@ LONGEST_TEXT = 20_000
 """Characters of a server's text that are looked at; fewer are shown."""
 
 # Each pattern takes time in proportion to the text: none looks at a character twice.
-SIGNED = r"eyJ[A-Za-z0-9_-]{5,}(?:(?:\.[A-Za-z0-9_-]*){1,4}|(?=…)|(?P<other>))"
+JWT = r"eyJ[A-Za-z0-9_-]{5,}(?:(?:\.[A-Za-z0-9_-]*){1,4}|(?=…)|(?P<other>))"
 """A JWT, or its beginning: an assertion, a proof or a token (RFC 7515 section 7.1). Letters
 that are not followed by a dot or a cut match as `other`, to be skipped at once."""
 
@@ -40,8 +40,8 @@ def masked(text: str, secrets: Iterable[str] = ()) -> str:
     for form in sorted(chain.from_iterable(map(_forms, fitting)), key=len, reverse=True):
         text = re.sub(re.escape(form), MASK, text, flags=re.IGNORECASE)
     text = _without_beginnings(text, secrets)
-    for sign, pattern in (("-----BEGIN", PRIVATE_PEM), ("eyJ", SIGNED), ("://", USER_INFO)):
-        if sign in text:  # most texts do without the time to compile the pattern
+    for sign, pattern in (("-----BEGIN", PRIVATE_PEM), ("eyJ", JWT), ("://", USER_INFO)):
+        if sign in text:  # avoids compiling the pattern for most texts
             text = re.sub(pattern, _mask, text)
     return text
 
@@ -59,7 +59,7 @@ def shortened(text: str, limit: int = 300) -> str:
 
 
 def shown(text: str, secrets: Iterable[str] = (), limit: int = 300) -> str:
-    """Return the text of a server, masked and shortened, in little time however long it is."""
+    """Return the text of a server, masked and shortened; quickly, however long it is."""
     line = " ".join(masked(_cut(text, LONGEST_TEXT), secrets).split())
     return _cut(line, limit, len(text))
 
@@ -73,7 +73,7 @@ def _mask(found: re.Match[str]) -> str:
 
 
 def _without_beginnings(text: str, secrets: Iterable[str]) -> str:
-    """Return `text` without what cuts left of a secret: its first characters, before the cut."""
+    """Return `text` with the start of a secret before each cut masked."""
     cuts = list(re.finditer(CUT, text)) if "…" in text else []
     if not cuts:
         return text

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from urllib.parse import SplitResult, urlsplit
 
 from pkj.errors import LocalError
+from pkj.okta.hints import CREATE_APP
 from pkj.okta.org import FOR_AN_APP, Org
 
 OKTA_DOMAINS = (
@@ -17,7 +18,7 @@ OKTA_DOMAINS = (
     "okta-miltest.com",
     "trex-govcloud.com",
 )
-"""Okta's own domains (okta-sdk-python, config_validator.py); custom ones are just as good."""
+"""Okta's own domains (okta-sdk-python, config_validator.py); custom domains work too."""
 
 HOST = r"(?:(?!-)[a-z0-9_-]{1,63}(?:\.(?!$)|$))+|\[[0-9a-f:.]+\]"
 NOT_A_HOST = r"00[a-z0-9_-]{18,}|[a-z0-9_-]{36,}"
@@ -66,7 +67,7 @@ def okta_url(text: str) -> str:
         raise _wrong_url("is not of the form https://host")
     if re.search(r"(?i)[{}<>]|your_?okta_?domain", address):
         raise _wrong_url("still contains a placeholder")
-    if not re.match(r"[A-Za-z][A-Za-z0-9+.-]*://|[Hh][Tt]{2}[Pp][Ss]?:", address):
+    if not re.match(r"[a-z][a-z0-9+.-]*://|https?:", address.lower()):
         address = f"https://{address}"
     try:
         parts = urlsplit(address)
@@ -132,10 +133,7 @@ def client_id(text: str) -> str:
     """Return CLIENT_ID if it can be one. Raises LocalError."""
     if re.fullmatch(CLIENT_ID, text):
         return text
-    hint = (
-        "copy it again from Applications > the app, or clear it and run"
-        " `python create_okta_service_app.py`"
-    )
+    hint = f"copy it again from Applications > the app, or clear it and run `{CREATE_APP}`"
     raise LocalError("CLIENT_ID contains invalid characters", hint)
 
 

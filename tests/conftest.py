@@ -23,8 +23,7 @@ from faults import Sandbox
 from joserfc.jwk import RSAKey
 
 from pkj import keys
-from pkj.app import delete as app_deletion
-from pkj.app import find as app_choice
+from pkj.app import delete, find
 from pkj.okta import org
 from pkj.sandbox.org import Org
 from pkj.sandbox.state import Client
@@ -127,7 +126,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds for which scripts in this process paused before a retry; none is waited."""
     asked: list[float] = []
     stand_in = SimpleNamespace(**vars(time) | {"sleep": asked.append})
-    for module in (org, app_choice, app_deletion):
+    for module in (org, find, delete):
         monkeypatch.setattr(module, "time", stand_in)
     return asked
 

@@ -287,11 +287,11 @@ SENT_OTHERWISE = {"x/../users": "users", "%75sers": "users", "users/{id}": "user
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        *((("--check", path), "--check takes a path") for path in PATHS),
+        *((("--check", path), "--check needs a path") for path in PATHS),
         *((("-o", form, "--check"), "--check") for form in ("token", "text")),
         (("-o", "json", "--check", USERS), "--check"),
-        *(((*FOR, "GET", url), "--for takes a URL") for url in URLS),
-        *(((*FOR, method, f"{LOCAL}/"), "--for takes a method") for method in METHODS),
+        *(((*FOR, "GET", url), "--for needs a URL") for url in URLS),
+        *(((*FOR, method, f"{LOCAL}/"), "--for needs a method") for method in METHODS),
         *((("-o", form, "--for", "GET", LOCAL), "-o header") for form in ("json", "token", "text")),
         (("--for", "GET", LOCAL), "-o header"),
         ((*FOR, "GET"), "--for"),

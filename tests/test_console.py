@@ -131,8 +131,8 @@ NO_SECONDS = ("0", "-1", "nan", "inf", "3601", "3600.1", "abc", "")
         (STEP_3, "-oyaml", "argument -o"),
         (STEP_3, "--unknown", "--unknown"),
         (STEP_2, "argument", "argument"),
-        (STEP_2, "--name=", "argument --name: must not be blank"),
-        (STEP_2, "--name= \u00a0", "argument --name: must not be blank"),
+        (STEP_2, "--name=", "argument --name: must not be empty"),
+        (STEP_2, "--name= \u00a0", "argument --name: must not be empty"),
         (STEP_2, "--name=a\nb", "argument --name: must not contain control"),
         (STEP_2, "--name=a\x9bb", "argument --name: must not contain control"),
         (STEP_2, "--name=a\udcff", "argument --name: must not contain control"),
@@ -256,5 +256,5 @@ def test_closed_streams_do_no_harm(closing: str, env: EnvFile, run: Run, tmp_pat
 def test_only_the_client_id_confirms(typed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     for line in (b"0oa1 \n", typed):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(line), "utf-8"))
-        with pytest.raises(LocalError, match="not typed") if line is typed else nullcontext():
+        with pytest.raises(LocalError, match="does not match") if line is typed else nullcontext():
             Console().confirm("this deletes it", "0oa1")

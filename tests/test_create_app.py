@@ -45,7 +45,7 @@ def test_wrong_api_token_is_refused_and_its_origin_named(exported: bool, scene: 
     said = scene.stops(3, env=wrong | {"DPOP": "false"} if exported else {})
     problem, _, hint = said.partition("what to do:")
     assert ("E0000011: Invalid token provided" in problem, "API_KEY" in hint) == (True, True)
-    origin = f"(API_KEY comes from the environment, which wins over {scene.env.path})"
+    origin = f"(API_KEY comes from the environment, which overrides {scene.env.path})"
     assert (origin in problem, wrong["API_KEY"] in said) == (exported, False)
 
 

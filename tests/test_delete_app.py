@@ -156,5 +156,5 @@ def test_client_id_that_was_changed_meanwhile_stays(scene: Scene) -> None:
     scene.meanwhile("DELETE ", lambda: scene.env.write(CLIENT_ID="0oaAnother"))
     result = scene.ends(1, "--delete", "--yes")
     assert (result.stdout, scene.env["CLIENT_ID"]) == ("", "0oaAnother")
-    assert "CLIENT_ID was changed while this ran" in result.stderr
-    assert "is deleted; look at the new one\n" in result.stderr
+    assert "CLIENT_ID was changed during this run" in result.stderr
+    assert "is deleted; check the new CLIENT_ID\n" in result.stderr

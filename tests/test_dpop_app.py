@@ -103,7 +103,7 @@ def test_dpop_false_at_an_org_that_requires_dpop_is_explained(scene: Scene, app:
     assert "If only the app requires it, and not the whole org" in hint
 
 
-REVIVED, WIPED = "INACTIVE key retired", "shows other keys than it has"
+REVIVED, WIPED = "INACTIVE key retired", "show other keys"
 SHOWN: dict[str, tuple[Callable[[list[Jwk]], list[Jwk]], str]] = {
     "no-status": (lambda keys: [{**key, "status": None} for key in keys], REVIVED),
     "no-second-key": (lambda keys: keys[:1], REVIVED),

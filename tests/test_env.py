@@ -232,14 +232,14 @@ def test_environment_wins_and_empty_counts_as_absent(
     have = Env(path, environ, print)
     assert (have.get("A"), have.stored("A")) == (value, stored)
     assert have.is_from_environment("A") == (value != stored)
-    assert have.from_environment == ({"A"} if value != stored else set())
+    assert have.used_from_environment == ({"A"} if value != stored else set())
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", []),
-        ("MODULUS=m\nMODULUS=\n", ["a line further down clears MODULUS again"]),
+        ("MODULUS=m\nMODULUS=\n", ["a later line clears MODULUS"]),
         ("# c\nKEY_ID='a\nPRIVATE_KEY='p'\n", [f"line 2 of the file {env.OPEN_QUOTE}"]),
     ],
     ids=["nothing", "cleared", "open-quote"],
@@ -326,7 +326,7 @@ def test_other_private_key_is_not_lost(path: Path) -> None:
     text = "A=1\nPRIVATE_KEY=old\nPRIVATE_KEY=\n"
     put(path, text)
     have = Env(path, {}, print)
-    with pytest.raises(LocalError, match="another PRIVATE_KEY now; nothing was changed"):
+    with pytest.raises(LocalError, match="a different PRIVATE_KEY; nothing was changed"):
         have.save({"PRIVATE_KEY": "new"})
     assert (path.read_text(), [*path.parent.iterdir()]) == (text, [path])
     have.save({"A": "2"})

@@ -203,7 +203,7 @@ def test_new_key_is_saved_only_once_okta_trusts_it(life: Life, pauses: list[floa
 def test_key_that_was_replaced_meanwhile_stays(life: Life, other_key: rsa.RSAPrivateKey) -> None:
     life.replaced_during_the_proof(other_key)
     result = life.ends(1, ROTATE)
-    assert "PRIVATE_KEY and MODULUS were changed while this ran" in result.stderr
+    assert "PRIVATE_KEY and MODULUS were changed during this run" in result.stderr
     assert (result.stdout, life.kids()[1:]) == ("", [life.env["KEY_ID"]])
     life.goes_on()
 
@@ -243,9 +243,9 @@ def test_refused_key_comes_with_a_hint(number: int, said: str, life: Life) -> No
 @pytest.mark.parametrize(
     ("options", "exported", "code", "said"),
     [
-        ("--rotate-key", "PRIVATE_KEY", 1, "PRIVATE_KEY set in the environment"),
-        ("--rotate-key", "MODULUS", 1, "MODULUS set in the environment"),
-        ("--rotate-key", "KEY_ID", 1, "KEY_ID set in the environment"),
+        ("--rotate-key", "PRIVATE_KEY", 1, "PRIVATE_KEY is set in the environment"),
+        ("--rotate-key", "MODULUS", 1, "MODULUS is set in the environment"),
+        ("--rotate-key", "KEY_ID", 1, "KEY_ID is set in the environment"),
         ("--rotate-key --retire-old-keys", "", 2, "not allowed with"),
         ("--delete --rotate-key", "", 2, "not allowed with"),
         ("--rotate-key --yes", "", 2, "--yes requires"),

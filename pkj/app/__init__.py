@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from pkj.console import Step
 
 
-def other_action(options: Namespace) -> "Step | None":
-    """Return what create_okta_service_app.py does instead, if an option asks for that.
+def action_of(options: Namespace) -> "Step | None":
+    """Return the action that an option of create_okta_service_app.py selects, if any.
 
     Raises UsageError for --yes if there is nothing to confirm. Each action is imported only if
     it is needed: rotation brings PyJWT.

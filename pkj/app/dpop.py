@@ -1,4 +1,4 @@
-"""Whether the app requires DPoP: set as DPOP says, the rest of the app left alone."""
+"""Make the app require DPoP, or not, as DPOP says; change nothing else."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -68,7 +68,7 @@ def _refuse_to_change_keys(org: Org, app: ServiceApp, client: Mapping[str, Any])
             problem = f"the app {app.id} has an INACTIVE key {kid} that a change would reactivate"
             raise OktaRefused(problem, hint)
     if not shown or sorted(shown) != sorted(map(_identity, held)):
-        problem = f"the app {app.id} shows other keys than it has: a change would replace them"
+        problem = f"the settings of app {app.id} show other keys: a change would replace its own"
         raise OktaRefused(problem, hint)
 
 

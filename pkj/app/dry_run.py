@@ -25,8 +25,8 @@ def show(org: Org, env: Env, app: ServiceApp | None, wanted: Wanted, out: Consol
         for change in _changes(org, env, app, wanted, out, refused):
             nothing = False
             out.say(f"would {change}")
-        if nothing:
-            out.say("would change nothing")
+    if nothing:
+        out.say("would change nothing")
 
 
 def _changes(

@@ -9,12 +9,13 @@ from pkj.app.key import CHOOSE, keys_of
 from pkj.app.service_app import ServiceApp, Wanted, is_key, keys_in
 from pkj.console import APP_NAME, Console
 from pkj.errors import LocalError, LostResponse, NoUsableResponse
+from pkj.okta.hints import GENERATE_KEYS
 from pkj.okta.org import Org
 from pkj.okta.responses import text_in
 
 CORRECT = "correct that at Applications > the app"
 ACTIVATE = "activate it at Applications > the app"
-NEW_KEY = "run `python generate_keys.py --force` for another key"
+ANOTHER_KEY = f"run `{GENERATE_KEYS} --force` for another key"
 
 LAG_PAUSES = (1.0, 2.0, 5.0, 8.0)
 """Seconds between searches after a lost response: Okta's list of apps may lag behind."""
@@ -54,7 +55,7 @@ def register(org: Org, wanted: Wanted, out: Console) -> ServiceApp:
     modulus, kid, again = wanted.public.modulus, wanted.public.kid, True
     while True:
         try:
-            return service_app.register(org, wanted.name or APP_NAME, modulus, kid)
+            return service_app.register_app(org, wanted.name or APP_NAME, modulus, kid)
         except LostResponse as lost:
             out.note(f"{lost}; checking whether the app was registered all the same")
             if app := _appeared(org, modulus, out):
@@ -81,7 +82,7 @@ def _named(org: Org, client_id: str, out: Console) -> ServiceApp | None:
     elif reason := service_app.unfit(org, app):
         problem = f"app {client_id} (CLIENT_ID) {reason}; nothing was changed"
         first = ACTIVATE if reason == service_app.DEACTIVATED else CORRECT
-        raise LocalError(problem, f"{first}, or clear CLIENT_ID and {NEW_KEY} for a new app")
+        raise LocalError(problem, f"{first}, or clear CLIENT_ID and {ANOTHER_KEY} for a new app")
     return app
 
 
@@ -100,7 +101,7 @@ def _holder(org: Org, modulus: int, out: Console) -> ServiceApp | None:
         doubt, hint = "there are several", CHOOSE
     elif unfit:
         first = ACTIVATE if unfit == service_app.DEACTIVATED else CORRECT
-        doubt, hint = f"this one {unfit}", f"{first}, delete it there, or {NEW_KEY}"
+        doubt, hint = f"this one {unfit}", f"{first}, delete it there, or {ANOTHER_KEY}"
     elif not all(is_key(key, modulus) for key in [*keys_in(app.shown), *held]):
         doubt, hint = "this one trusts other keys too", CHOOSE
     elif not held:

@@ -6,12 +6,10 @@ from urllib.parse import urlsplit
 
 from pkj.app.service_app import ServiceApp
 from pkj.console import Console
-from pkj.errors import NoUsableResponse, OktaRefused
+from pkj.errors import Failure, NoUsableResponse, OktaRefused
 from pkj.masking import shortened
 from pkj.okta.org import Org
 from pkj.settings import OKTA_DOMAINS
-
-Failure = OktaRefused | NoUsableResponse
 
 
 def grant_missing(
@@ -61,7 +59,7 @@ def missing_scopes(org: Org, app: ServiceApp, scopes: Sequence[str], out: Consol
 
 
 def _grant(org: Org, app: ServiceApp, issuer: str, scope: str) -> Failure | None:
-    """Grant the scope; return why it may not be granted, None if Okta says that it is.
+    """Grant the scope; return why it was not granted, None if Okta says that it was.
 
     POST /api/v1/apps/{id}/grants. Raises NoUsableResponse if there is no 2xx.
     """
@@ -87,8 +85,8 @@ def _granted(org: Org, app: ServiceApp) -> set[str]:
 def _granted_after_all(org: Org, app: ServiceApp) -> set[str]:
     """Return the granted scopes, none if they may not be read.
 
-    What Okta answers to a grant that exists is not documented (okta-sdk-java's live test,
-    ApplicationGrantsIT, takes a success or a 400): only the list tells.
+    Okta's response to a duplicate grant is not documented (okta-sdk-java's live test,
+    ApplicationGrantsIT, accepts a success or a 400): only the list tells.
     """
     try:
         return _granted(org, app)

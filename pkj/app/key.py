@@ -7,9 +7,10 @@ from urllib.parse import quote
 from pkj import keys
 from pkj.app.service_app import ServiceApp, is_key, storable
 from pkj.console import Console
-from pkj.errors import LocalError, NoUsableResponse, OktaRefused
+from pkj.errors import Failure, LocalError, NoUsableResponse, OktaRefused
 from pkj.keys import PublicKey
 from pkj.masking import shortened
+from pkj.okta.hints import GENERATE_KEYS
 from pkj.okta.org import Org
 from pkj.okta.responses import text_in
 
@@ -43,14 +44,16 @@ def ours(org: Org, app: ServiceApp, modulus: int, out: Console) -> Key | None:
         problem = f"the app {app.id} held only this key a moment ago, and now trusts others too"
         raise LocalError(problem, CHOOSE)
     if others := names_of_others(held, modulus):
-        out.note(f"the app trusts other keys too: {others}; remove one that leaked at {WHERE}")
+        out.note(
+            f"the app also trusts other keys: {others}; if one has leaked, remove it at {WHERE}"
+        )
     if not found:
         refuse_unnamed(app, held)
         return None
     active = next(filter(is_active, found), None)
     if active is None:
         problem = f"the key in .env is INACTIVE at the app {app.id}"
-        hint = f"activate it at {WHERE}, or run `python generate_keys.py --force` for another"
+        hint = f"activate it at {WHERE}, or run `{GENERATE_KEYS} --force` for another"
         raise OktaRefused(problem, hint)
     return active
 
@@ -98,9 +101,9 @@ def names_of_others(held: Sequence[Key], modulus: int) -> str:
 
 
 def refuse_unnamed(app: ServiceApp, held: Sequence[Key]) -> None:
-    """Raise OktaRefused if the app has a key without a kid: Okta then takes no second key."""
+    """Raise OktaRefused if the app has a key without a kid: Okta then accepts no second key."""
     if any(not key.get("kid") for key in held):
-        problem = f"the app {app.id} has a key without a key ID, and Okta takes no other beside it"
+        problem = f"the app {app.id} has a key without a key ID, so Okta accepts no second key"
         raise OktaRefused(problem, f"give it a key ID or remove it at {WHERE}, then run this again")
 
 
@@ -112,7 +115,7 @@ def add(org: Org, app: ServiceApp, public: PublicKey, out: Console) -> str:
     kid = keys.thumbprint(public.modulus)
     jwk = {**keys.jwk(public.modulus, kid), "status": "ACTIVE"}
     doing = f"adding the key to the app {app.id}"
-    failure: OktaRefused | NoUsableResponse | None = None
+    failure: Failure | None = None
     try:
         response = org.post(doing, f"{app.api_path}/credentials/jwks", jwk)
         if not _is_ours(response.object(), public, kid):
@@ -139,14 +142,10 @@ def remove(org: Org, app: ServiceApp, key: Key) -> None:
         if is_active(key):
             deactivate = f"{path}/lifecycle/deactivate"
             org.post(f"deactivating the key {name_of(key)}", deactivate).object()
-        response = org.delete(doing, path)
+        org.delete(doing, path)
     except OktaRefused as refusal:
-        if refusal.status == 404:  # a response was lost, or somebody was faster
-            return
-        raise
-    if response.status != 204:
-        problem = f"{doing}: expected 204, but {org.host} answered {response.status}"
-        raise NoUsableResponse(problem, "run this again to see whether it was deleted")
+        if refusal.status != 404:  # a response was lost, or another run deleted it
+            raise
 
 
 def _is_ours(jwk: Key, public: PublicKey, kid: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from pkj.app.service_app import ServiceApp
 from pkj.console import Console
-from pkj.errors import NoUsableResponse, OktaRefused
+from pkj.errors import Failure, NoUsableResponse, OktaRefused
 from pkj.masking import shortened
 from pkj.okta.org import Org
 
@@ -15,12 +15,13 @@ NONE_YET = (
 
 
 def warn_if_none(org: Org, app: ServiceApp, roles: Sequence[str], out: Console) -> None:
-    """Warn if the app has no admin role, and `roles` is empty. Raises NoUsableResponse."""
+    """Warn if the app has no admin role, and `roles` is empty. Roles that cannot be read are no
+    reason to stop."""
     if roles:
         return
     try:
         held = _held(org, app, roles, out)
-    except OktaRefused:  # who may not read roles need not
+    except (OktaRefused, NoUsableResponse):
         return
     if not held:
         out.note(NONE_YET)
@@ -73,7 +74,7 @@ def _read(org: Org, app: ServiceApp) -> list[str]:
 def _assign(org: Org, app: ServiceApp, role: str, out: Console) -> None:
     """POST /oauth2/v1/clients/{id}/roles: 201 as recorded, 200 by the description."""
     response = None
-    failure: OktaRefused | NoUsableResponse
+    failure: Failure
     try:
         response = org.post(
             f"assigning the role {role}", f"{app.client_path}/roles", {"type": role}

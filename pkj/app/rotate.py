@@ -1,8 +1,8 @@
 """Key rotation without an outage: add and prove a new key, and later retire the old ones.
 
 The new key is added at Okta, proven, and only then saved. The old one stays trusted, so that
-other machines can go on using it (developer.okta.com/docs/guides/key-management). Each can be
-stopped anywhere.
+other machines can go on using it (developer.okta.com/docs/guides/key-management). Both can be
+interrupted at any point.
 """
 
 import time
@@ -41,7 +41,7 @@ ABOUT_SCOPES = ("consent_required", "invalid_scope", "client_credentials_self_sc
 (RFC 6749 section 3.2.1)."""
 
 MOST_KEYS = 50
-"""Of an app (developer.okta.com/docs/guides/implement-oauth-for-okta-serviceapp)."""
+"""Limit per app (developer.okta.com/docs/guides/implement-oauth-for-okta-serviceapp)."""
 
 NAMES = ("PRIVATE_KEY", "MODULUS", "CLIENT_ID")
 """What must be the same at the end of a run as at its beginning."""
@@ -65,6 +65,7 @@ def rotate_key(env: Env, options: Namespace, out: Console) -> None:
         env.save({}, check=unchanged)  # the same text again: shows now whether it can be saved
 
     app, held = _app_in_use(org, have["CLIENT_ID"], public.modulus)
+    refuse_unnamed(app, held)
     old = ", ".join(name_of(key) for key in held if is_key(key, public.modulus))
     bits = public.modulus.bit_length()
     if options.dry_run:
@@ -91,8 +92,8 @@ def rotate_key(env: Env, options: Namespace, out: Console) -> None:
 def retire_old_keys(env: Env, options: Namespace, out: Console) -> None:
     """Delete every signing key of the app except the one in use; encryption keys stay.
 
-    Raises UsageError if nobody can be asked, LocalError, OktaRefused, NoUsableResponse. What is
-    left after any of them is for the next run.
+    The next run deletes what is left after an error. Raises UsageError if nobody can be asked,
+    LocalError, OktaRefused, NoUsableResponse.
     """
     out.require_person(options, "--retire-old-keys")
     have = _required(env)
@@ -117,7 +118,7 @@ def retire_old_keys(env: Env, options: Namespace, out: Console) -> None:
     if not options.yes:
         names = "".join(f"  {name_of(key)}\n" for key in old)
         what = f"this deletes these keys of the app {app.name} at {org.host}:\n{names}"
-        out.confirm(f"{what}machines that use them get no more tokens", app.id)
+        out.confirm(f"{what}machines that use them will no longer get tokens", app.id)
     unchanged(_stored_now(env))
     out.heading("Old keys retired:")
     for key in old:
@@ -137,7 +138,8 @@ def _refuse_environment(env: Env) -> None:
     names = [n for n in ("PRIVATE_KEY", "MODULUS", "KEY_ID") if env.is_from_environment(n)]
     if names:
         listed = " and ".join(names)
-        problem = f"{listed} set in the environment: rotation changes only {env.path}"
+        are = "is" if len(names) == 1 else "are"
+        problem = f"{listed} {are} set in the environment: rotation changes only {env.path}"
         hint = (
             "change the key where the environment gets it from; to rotate the one in the file,"
             f" unset {listed}"
@@ -171,7 +173,6 @@ def _stored_now(env: Env) -> dict[str, str]:
 
 
 def _add(org: Org, app: ServiceApp, new: PublicKey, held: list[Key], out: Console) -> None:
-    refuse_unnamed(app, held)
     try:
         add(org, app, new, out)
     except OktaRefused as refusal:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -75,14 +74,13 @@ def wanted(env: Env, name: str | None) -> Wanted:
     )
 
 
-def save(env: Env, app: ServiceApp, options: Namespace, out: Console) -> None:
-    """Save CLIENT_ID, and print the app: in full if it is new or the output is verbose."""
+def save_and_show(env: Env, app: ServiceApp, out: Console, *, in_full: bool) -> None:
+    """Save CLIENT_ID, and print the app: in full if it is new or `in_full`, or its ID and name."""
     changed = app.id != env.get("CLIENT_ID")
     if changed:
         env.save({"CLIENT_ID": app.id})
     out.heading(f"Okta Service app {'created' if app.new else 'found'}:")
-    in_full = app.new or options.verbose or options.explain
-    out.say(app.as_json() if in_full else f"{app.id}  {app.name}")
+    out.say(app.as_json() if app.new or in_full else f"{app.id}  {app.name}")
     if changed:
         out.heading("Setting CLIENT_ID in .env:")
         out.say(app.id)
@@ -93,7 +91,7 @@ def client_path(client_id: str) -> str:
     return f"/oauth2/v1/clients/{quote(client_id, safe='')}"
 
 
-def register(org: Org, name: str, modulus: int, kid: str) -> ServiceApp:
+def register_app(org: Org, name: str, modulus: int, kid: str) -> ServiceApp:
     """Register a service app that authenticates with this public key.
 
     POST /oauth2/v1/clients (developer.okta.com/docs/api/openapi/okta-oauth/oauth/tag/Client).
@@ -110,7 +108,7 @@ def register(org: Org, name: str, modulus: int, kid: str) -> ServiceApp:
     }
     response = org.post(doing, "/oauth2/v1/clients", body, repeat=False)
     app = app_of(doing, response.object())
-    # No response to this request is on record: one without keys is no reason to give up.
+    # The response to this request is not on record, and may lack the keys.
     shown = app.shown if keys_in(app.shown) else shown_by(org, doing, app.id) or {}
     held = keys_in(shown)
     if not held or not all(is_key(key, modulus) for key in held):

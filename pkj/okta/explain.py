@@ -18,9 +18,9 @@ RECEIVED = (
     *("X-Rate-Limit-Limit", "X-Rate-Limit-Remaining", "X-Rate-Limit-Reset", "Retry-After"),
     "X-Okta-Request-Id",
 )
-"""The headers that matter."""
+"""The headers to show, of requests and of responses."""
 
-SIGNED = ("client_assertion", "access_token", "DPoP")
+JWT_FIELDS = ("client_assertion", "access_token", "DPoP")
 """Fields that may hold a JWT, which is shown decoded."""
 
 SECRET = {"access_token", "refresh_token", "id_token", "client_secret"}
@@ -44,7 +44,10 @@ def request(prepared: requests.PreparedRequest) -> str:
     if "form" in headers.get("Content-Type", ""):
         lines += ["", *_fields(parse_qsl(text, keep_blank_values=True))]
     elif text:
-        lines += ["", *_json(json.loads(text))]
+        try:
+            lines += ["", *_json(json.loads(text))]
+        except RecursionError:
+            lines += ["", text]
     return _block(">", lines)
 
 
@@ -82,11 +85,11 @@ def _among(headers: Mapping[str, Any], names: Iterable[str]) -> list[tuple[str, 
 
 def _fields(fields: Iterable[tuple[str, str]]) -> Iterator[str]:
     for name, value in fields:
-        if name in SIGNED and (decoded := _decoded(value)):
+        if name in JWT_FIELDS and (decoded := _decoded(value)):
             yield f"{name}:"
             yield from decoded
         else:
-            yield f"{name}: {MASK if name in SIGNED else value}"
+            yield f"{name}: {MASK if name in JWT_FIELDS else value}"
 
 
 def _decoded(token: str) -> list[str]:
@@ -103,7 +106,7 @@ def _decoded(token: str) -> list[str]:
 
 
 def _json(value: object, name: str | None = None, *, comma: str = "") -> Iterator[str]:
-    """Yield the lines of indented JSON text, so that the rest of a long one is never made."""
+    """Yield the lines of indented JSON text one by one, so that a long text can be cut early."""
     start = "" if name is None else f"{json.dumps(name, ensure_ascii=False)}: "
     brackets = "{}" if isinstance(value, dict) else "[]"
     if not isinstance(value, (dict, list)) or not value:
@@ -142,5 +145,5 @@ def _cut(lines: Iterable[str], size: int, secrets: Sequence[str]) -> list[str]:
 
 
 def _block(mark: str, lines: Iterable[str]) -> str:
-    """Return the lines with a prefix, so that a server cannot fake a line of ours."""
+    """Return the lines with a prefix, so that a server cannot imitate the toolkit's output."""
     return "\n".join(f"{mark} {visible(line)}".rstrip() for line in lines)

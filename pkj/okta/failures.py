@@ -29,7 +29,7 @@ NO_REQUEST = (
 """An impossible URL, or an impossible address of the proxy."""
 
 MISSING_CA_FILE = "suitable TLS CA certificate bundle"
-"""Part of the OSError that requests raises where REQUESTS_CA_BUNDLE leads nowhere."""
+"""Part of the OSError that requests raises if REQUESTS_CA_BUNDLE names a missing file."""
 
 PROXY = (
     r"(?i)(?:(?:(?:https?|socks[45][ah]?):)?//)?(?:[^\s/?#\\\[\]]*@)?"
@@ -86,7 +86,7 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
         problem = f"{doing}: the connection to {host} was lost: {innermost(OSError)}"
         return LostResponse(problem, hints.LOST, retry=True)
     if isinstance(error, NO_REQUEST):
-        problem = f"{doing}: no request can be made: {innermost(type(error))}"
+        problem = f"{doing}: the request cannot be sent: {innermost(type(error))}"
         return LocalError(problem, "check OKTA_URL, HTTPS_PROXY and NO_PROXY")
     problem = f"{doing}: the response of {host} cannot be read: {innermost(Exception)}"
     return NoUsableResponse(problem, hints.OTHER_RESPONSE)
@@ -99,6 +99,8 @@ def _insecure(doing: str, host: str, error: Exception) -> PkjError:
     problem = f"{doing}: no secure connection to {host}: {reason}"
     if named := _trusted_by():
         problem += f" (CA certificates from {named})"
+    if re.search("not yet valid|has expired", reason):
+        return NoUsableResponse(problem, hints.NOT_VALID_NOW)
     here = re.match(r"(127\.0\.0\.1|localhost)(:|$)", host)
     return NoUsableResponse(problem, hints.NOT_SECURE_HERE if here else hints.NOT_SECURE)
 
@@ -111,7 +113,7 @@ def _no_ca_file(doing: str) -> LocalError:
 
 
 def _trusted_by() -> str:
-    """The variable that names the CA certificates, if one does (requests.readthedocs.io/en/
+    """Return the variable that names the CA certificates, if one does (requests.readthedocs.io/en/
     latest/user/advanced/#ssl-cert-verification)."""
     variables = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     return next((name for name in variables if os.environ.get(name)), "")
@@ -122,14 +124,14 @@ def _is_of_the_socket(error: Exception) -> bool:
 
 
 def _is_about_ca_file(error: BaseException) -> bool:
-    """Whether OpenSSL, or the file system below it, failed to load the file it was given."""
+    """Return whether OpenSSL, or the file system below it, failed to load the file it was given."""
     if isinstance(error, ssl.SSLError):
-        return error.library in ("X509", "PEM")
+        return getattr(error, "library", None) in ("X509", "PEM")
     return isinstance(error, PermissionError | FileNotFoundError | IsADirectoryError)
 
 
 def _innermost(error: BaseException, kind: type[BaseException]) -> BaseException:
-    """The deepest error of that kind below `error`, which requests wraps several times."""
+    """Return the deepest error of that kind below `error`, which requests wraps several times."""
     found, below = error, {id(error): error}
     pending = [error]
     while pending:

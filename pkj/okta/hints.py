@@ -1,4 +1,7 @@
-"""What to do next: a hint for each refusal by Okta, and for each response that is not Okta's."""
+"""What to do next: hints for refusals by Okta, and for responses that are not Okta's.
+
+Errors that this toolkit raises itself have their hint where they are raised.
+"""
 
 from typing import NamedTuple
 
@@ -152,8 +155,8 @@ TABLE = (
     ),
     Row(
         "invalid_client",
-        "Okta does not accept the app or its key: check CLIENT_ID, PRIVATE_KEY and this machine's"
-        f" clock, and run `{CREATE_APP}`, which registers the key",
+        "Okta does not accept the app or its key: check CLIENT_ID, PRIVATE_KEY, KEY_ID and this"
+        f" machine's clock, and run `{CREATE_APP}`, which registers the key",
     ),
     Row(
         "consent_required",
@@ -163,7 +166,7 @@ TABLE = (
     ),
     Row(
         "consent_required",
-        f"none of these scopes is granted: run `{CREATE_APP}`, or grant them at {SCOPES_TAB};"
+        f"these scopes are not granted: run `{CREATE_APP}`, or grant them at {SCOPES_TAB};"
         f" {TOO_EARLY}",
     ),
     Row(
@@ -205,14 +208,14 @@ TABLE = (
         says="'htu' claim",
     ),
     Row("invalid_dpop_proof", "Okta does not accept the proof: run this again"),
-    Row("use_dpop_nonce", "Okta changes its nonce too fast to follow: run this again"),
+    Row("use_dpop_nonce", "Okta rejected the nonce that it had just issued: run this again"),
     *(Row(error, f"a fault at Okta: {SERVER_FAULT}") for error in FAULTS),
     Row("E0000047", "the org's rate limit is used up; wait until it is reset"),
     Row("E0000009", f"a fault at Okta: {SERVER_FAULT}"),
     Row("E0000010", f"Okta is in read-only mode: {SERVER_FAULT}"),
 )
 
-UNKNOWN = "see developer.okta.com/docs/reference/error-codes for what Okta says here"
+UNKNOWN = "see developer.okta.com/docs/reference/error-codes for the meaning of this error"
 
 REDIRECT = "OKTA_URL is not the org's own URL: use the one it redirects to, if that is yours"
 EMPTY_403 = "OKTA_URL may be the Admin Console's URL (-admin): use the org's own"
@@ -220,15 +223,16 @@ OTHER_404 = "this host is not an Okta org: check OKTA_URL"
 WEB_PAGE = "something other than Okta responded, perhaps a proxy: check HTTPS_PROXY and OKTA_URL"
 OTHER_RESPONSE = "something other than Okta responded: check OKTA_URL"
 NOT_SECURE = (
-    "if a proxy opens TLS connections here, point REQUESTS_CA_BUNDLE at a file with its CA"
+    "if a proxy inspects TLS connections here, point REQUESTS_CA_BUNDLE at a file with its CA"
     " certificate; Python 3.13 and later refuse a CA without the extensions of RFC 5280"
 )
 NOT_SECURE_HERE = (
     "if this is the mock org, run the `export` lines that `python -m pkj.sandbox serve` printed"
     " last, in this shell"
 )
+NOT_VALID_NOW = "check this machine's clock: by it, the server's certificate is not valid now"
 NO_CA_FILE = (
-    "check REQUESTS_CA_BUNDLE, or CURL_CA_BUNDLE where only that is set: it names the PEM file of"
+    "check REQUESTS_CA_BUNDLE, or CURL_CA_BUNDLE if only that is set: it names the PEM file of"
     " CA certificates to trust"
 )
 NO_NAME = "check OKTA_URL, the network, and HTTPS_PROXY"

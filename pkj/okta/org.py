@@ -1,4 +1,9 @@
-"""The org: the only module that sends requests. Also what is retried, and for how long."""
+"""The org: the only module that sends requests. It retries what is worth another attempt.
+
+What is tried again for other reasons: registration (app/find.py), deletion (app/delete.py), a new
+key (app/rotate.py), and a token request that Okta's refusal tells how to correct
+(token/request.py).
+"""
 
 import threading
 import time
@@ -86,8 +91,13 @@ class Org:
     def put(self, doing: str, path: str, body: object) -> Response:
         return self._manage(doing, "PUT", path, body)
 
-    def delete(self, doing: str, path: str) -> Response:
-        return self._manage(doing, "DELETE", path)
+    def delete(self, doing: str, path: str) -> None:
+        """DELETE. Raises NoUsableResponse also for a 2xx other than 204."""
+        response = self._manage(doing, "DELETE", path)
+        if response.status != 204:
+            problem = f"{doing}: expected 204, but {self.host} answered {response.status}"
+            hint = "run this again to see whether it was deleted"
+            raise NoUsableResponse(problem, hint, status=response.status)
 
     def pages(self, doing: str, path: str) -> Iterator[Response]:
         """Yield the response, and those that its `Link: rel="next"` leads to (RFC 8288).
@@ -107,7 +117,7 @@ class Org:
         raise NoUsableResponse(f"{doing}: the pages of the list never end", hints.OTHER_RESPONSE)
 
     def metadata(self, doing: str, path: str) -> Response:
-        """GET what anybody may read; no API token is sent."""
+        """GET a public document; no API token is sent."""
         return self._send(doing, "GET", self.url + path, dict)
 
     def ask_token(self, doing: str, arguments: Arguments) -> Response:
@@ -119,7 +129,7 @@ class Org:
         return self._send(doing, "POST", self.token_url, arguments)
 
     def call(self, doing: str, path: str, arguments: Arguments) -> Response:
-        """GET something of the org's API; the arguments hold the access token."""
+        """GET a path of the org's API; the arguments hold the access token."""
         return self._send(doing, "GET", self.url + path, arguments)
 
     def _manage(
@@ -198,7 +208,8 @@ class Org:
                 content += chunk
                 if len(content) > LARGEST_RESPONSE:
                     problem = f"the response of {self.host} is over {LARGEST_RESPONSE} bytes"
-                    raise NoUsableResponse(f"{doing}: {problem}", hints.OTHER_RESPONSE)
+                    hint, status = hints.OTHER_RESPONSE, received.status_code
+                    raise NoUsableResponse(f"{doing}: {problem}", hint, status=status)
         hide = _secrets_in(arguments)
         return Response(doing, url, received.status_code, received.headers, bytes(content), hide)
 
@@ -214,7 +225,7 @@ class Org:
 
 
 def as_sent(url: str) -> str | None:
-    """Return the URL in the form in which a request for it goes out, None if none can."""
+    """Return the URL as requests would send it, None if it cannot."""
     try:
         return requests.Request("GET", url).prepare().url
     except failures.FAILURES:

@@ -59,8 +59,8 @@ class Response:
     def json(self) -> Any:
         """Return the body, parsed. Raises ValueError if it is not JSON.
 
-        Python would read NaN and Infinity, which JSON lacks (RFC 8259 section 6), make an
-        Infinity of 1e999, and write them.
+        Python would accept NaN and Infinity, which JSON lacks (RFC 8259 section 6), and read
+        1e999 as Infinity.
         """
         try:
             return json.loads(self.content, parse_constant=_finite, parse_float=_finite)
@@ -94,7 +94,9 @@ class Response:
 
     def unusable(self, problem: str) -> NoUsableResponse:
         """Return the error for a response that is not what was asked for."""
-        return NoUsableResponse(f"{self.doing}: {problem}", hints.OTHER_RESPONSE)
+        return NoUsableResponse(
+            f"{self.doing}: {problem}", hints.OTHER_RESPONSE, status=self.status
+        )
 
     def accepted(self) -> "Response":
         """Return the response if it is a 2xx. Raises OktaRefused for a 4xx in one of Okta's
@@ -103,15 +105,15 @@ class Response:
             return self
         if 300 <= self.status < 400:
             raise self._redirected()
-        if refusal := self.refusal():
+        if refusal := self._refusal():
             raise self._refused(refusal)
         raise self._unreadable("expected a response from Okta")
 
-    def refusal(self) -> "Refusal | None":
+    def _refusal(self) -> "Refusal | None":
         """Return the refusal in the body in one of Okta's error shapes, or in a header, where
         an API refuses a token (RFC 6750 section 3).
 
-        One endpoint speaks both, and at any status: `/oauth2/v1/clients` answers 400 in the
+        One endpoint uses both shapes, at any status: `/oauth2/v1/clients` answers 400 in the
         OAuth shape and 403 in the management one (Okta's OpenAPI description).
         """
         try:
@@ -132,7 +134,7 @@ class Response:
         if refusal.code in hints.FAULTS:
             return LostResponse(message, hint, status=self.status, retry=True)
         if self.status == 429 or self.status >= 500:
-            return self._without_response(message, hint)
+            return self._failure(message, hint)
         return OktaRefused(
             message,
             hint,
@@ -153,14 +155,14 @@ class Response:
         size = f"{len(self.content)} bytes" if self.content else "an empty body"
         message = f"{self.doing}: {expected}, but {self.host} answered {self.status} with {size}"
         hint = self._again() or hints.for_other(self.status, kind, self.content)
-        return self._without_response(f"{message} ({self.shown(kind, 60)})", hint)
+        return self._failure(f"{message} ({self.shown(kind, 60)})", hint)
 
     def _again(self) -> str:
         if self.limited_for is None:
             return ""
         return f"run this again in {self.limited_for:.0f} seconds"
 
-    def _without_response(self, message: str, hint: str) -> NoUsableResponse:
+    def _failure(self, message: str, hint: str) -> NoUsableResponse:
         if self.status >= 500:
             return LostResponse(message, hint, status=self.status, retry=True)
         # A 429 without a reset time is retried like a 5xx, but was certainly not carried out.
@@ -178,8 +180,8 @@ class Refusal(NamedTuple):
 
 
 def text_in(doing: str, body: Mapping[str, Any], name: str) -> str:
-    """Return the text `body[name]`. Raises NoUsableResponse, also if it is empty or not ASCII,
-    which no ID, kid or token of Okta's is."""
+    """Return the text `body[name]`. Raises NoUsableResponse, also if it is empty or not ASCII:
+    Okta's IDs, kids and tokens are never either."""
     value = body.get(name)
     if isinstance(value, str) and value and value.isascii():
         return value
@@ -205,7 +207,7 @@ def server_time(headers: Mapping[str, str]) -> float | None:
 
 
 def clock_offset(headers: Mapping[str, str], sent: float) -> float | None:
-    """Return the seconds to add to the local clock to get the server's; None if not worth it.
+    """Return the seconds to add to the local clock; None if negligible or absurd.
 
     `sent` is when the request went out, in POSIX seconds by the local clock. The server may
     have written its Date at any moment from then on: within that time, the clocks agree.

@@ -2,7 +2,6 @@
 
 import contextlib
 import http.server
-import os
 import socket
 import socketserver
 import ssl
@@ -110,8 +109,7 @@ class Server(socketserver.ThreadingTCPServer):
 
     daemon_threads = True
     request_queue_size = 128
-    # On Windows the option would let two servers share a port.
-    allow_reuse_address = os.name == "posix"
+    allow_reuse_address = True
 
     def __init__(self, port: int, context: ssl.SSLContext, take_turn: TakeTurn) -> None:
         super().__init__(("127.0.0.1", port), Connection)

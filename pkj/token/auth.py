@@ -17,7 +17,7 @@ from pkj.env import Env
 from pkj.errors import LocalError, NoUsableResponse, PkjError
 from pkj.masking import masked, shortened, visible
 from pkj.okta.org import FOR_A_TOKEN, Org
-from pkj.token.request import Client, Token, TokenRequest
+from pkj.token.request import NONCE_WANTED, Client, Token, TokenRequest
 
 RENEWED_BEFORE = 60
 """Seconds before a token expires at which it is replaced."""
@@ -26,8 +26,6 @@ USUAL_LIFETIME = 3600
 """Seconds that a token is assumed to last if the response has no `expires_in`: what Okta's org
 authorization server always issues (developer.okta.com/docs/guides/
 implement-oauth-for-okta-serviceapp)."""
-
-NEEDS_NONCE = "use_dpop_nonce"
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +38,7 @@ class OktaAuth(AuthBase):
             users = org.get("https://{your_okta_domain}/api/v1/users").json()
 
     `env_file` holds OKTA_URL, CLIENT_ID, PRIVATE_KEY and SCOPES (optional: KEY_ID, DPOP), as
-    for get_access_token.py; the environment wins over it, and the file may be missing if the
+    for get_access_token.py; the environment overrides it, and the file may be missing if the
     environment has everything. Settings are read once and checked at once: LocalError is
     raised here. `timeout` is in seconds and for token requests only, which take their proxy
     and CA certificates from HTTPS_PROXY and REQUESTS_CA_BUNDLE, not from the session.
@@ -96,11 +94,11 @@ class OktaAuth(AuthBase):
         other = shortened(visible(masked(re.findall("^[^/?#]*/*[^/?#]*", url)[0])), 100)
         raise LocalError(
             f"the token for {self._url} is not sent to {other}",
-            f"Use OktaAuth for URLs that begin with {self._url}/ only.",
+            f"use OktaAuth only for URLs that begin with {self._url}/",
         )
 
     def _current_token(self) -> Token:
-        """Return a token that is good for some time; get one if necessary, in one thread only.
+        """Return a token that is still valid; get one if necessary, in one thread only.
 
         A failure, too, counts for all threads that were waiting for the token.
         """
@@ -159,7 +157,7 @@ class OktaAuth(AuthBase):
             except requests.exceptions.UnrewindableBodyError as cause:
                 raise LocalError(
                     "the API asked for a DPoP nonce, and the body cannot be sent a second time",
-                    "Make the request again: the nonce is known now. Or pass the body as bytes.",
+                    "make the request again, as the nonce is now known, or pass the body as bytes",
                 ) from cause
         response.content  # noqa: B018 - read to its end, so that the connection can be used again
         response.close()
@@ -183,7 +181,7 @@ class OktaAuth(AuthBase):
                 following = next(chain, None)
             except ValueError as cause:  # of urllib.parse, and InvalidURL of requests
                 problem = f"{self._url} redirects the request to an invalid URL"
-                raise NoUsableResponse(problem, "Check the URL of the request.") from cause
+                raise NoUsableResponse(problem, "check the URL of the request") from cause
         if following is not None:
             response.request = response.request.copy()
             self._sign(request, following)
@@ -195,13 +193,14 @@ def _is_expiring(token: Token) -> bool:
 
 
 def _asks_for_nonce(response: requests.Response) -> bool:
-    """RFC 9449 section 9 has the error in a header; Okta's token endpoint has it in the body."""
+    """Return whether the API asks for a nonce: in a header (RFC 9449 section 9), or in the body,
+    as Okta's token endpoint does."""
     if response.status_code not in (400, 401):
         return False
-    if NEEDS_NONCE in response.headers.get("WWW-Authenticate", ""):
+    if NONCE_WANTED in response.headers.get("WWW-Authenticate", ""):
         return True
     try:
         body = response.json()
     except (ValueError, RecursionError):
         return False
-    return isinstance(body, dict) and body.get("error") == NEEDS_NONCE
+    return isinstance(body, dict) and body.get("error") == NONCE_WANTED

@@ -1,4 +1,4 @@
-"""Check that a token works with one GET; also what --check and --for may name."""
+"""Check that a token works with one GET; also validate the URLs of --check and --for."""
 
 import re
 from argparse import Namespace
@@ -21,29 +21,20 @@ OTHER_PLACE = "Okta does not accept the token at this URL: check OKTA_URL and th
 
 
 def target_of(options: Namespace, org: str) -> tuple[str, str] | None:
-    """Return the method and the URL of `--for`, if given. Raises UsageError if `-o`, `--for` and
-    `--check` cannot be combined like this, or name something outside the org at the URL `org`,
-    which is the only place for the token."""
-    form, target, path = options.form, options.target, options.check
-    if target and form != "header":
-        raise UsageError("--for requires -o header")
-    if path is not None and form:
-        raise UsageError("--check cannot be combined with -o")
-    if path is not None and not re.fullmatch(r"/(?!/)[!-\"$-\[\]-~]*", path):
-        raise UsageError("--check takes a path of the org, such as /api/v1/users")
-    if target and not re.fullmatch(r"[A-Za-z]+", target[0]):
-        raise UsageError(f"--for takes a method such as GET, not {target[0]!r}")
-    if path:
-        _check_url(org + path, org)
-    if not target:
+    """Return the method and the URL of `--for`, if given. Raises UsageError if it, or the path of
+    `--check`, is not in the org at the URL `org`; the token is sent nowhere else."""
+    if options.check:
+        _check_url("--check", org + options.check, org)
+    if not options.target:
         return None
-    method, url = target
-    _check_url(url, org)
+    method, url = options.target
+    _check_url("--for", url, org)
     return method.upper(), url
 
 
-def _check_url(url: str, org: str) -> None:
-    """Raise UsageError also for a URL that is not sent in the form for which the proof is made."""
+def _check_url(option: str, url: str, org: str) -> None:
+    """Raise UsageError for a URL outside the org, or one that requests would rewrite, so that
+    the proof would be for another one."""
     try:
         parts = urlsplit(url)
         same = settings.okta_url(f"{parts.scheme}://{parts.netloc}") == org
@@ -52,10 +43,11 @@ def _check_url(url: str, org: str) -> None:
     except (ValueError, LocalError):
         same = False
     if not same or not re.fullmatch(r"[!-\[\]-~]+", url):
-        raise UsageError(f"--for takes a URL that begins with {org}/")
+        raise UsageError(f"{option} needs a URL that begins with {org}/")
     sent = as_sent(url.partition("#")[0])
     if sent not in (url.partition("#")[0], f"{url}/"):
-        raise UsageError("a request for that URL is sent in another form", f"write {sent}")
+        problem = f"the URL of {option} would be sent in another form"
+        raise UsageError(problem, f"write {sent} for {url}")
 
 
 def call(org: Org, token: Token, path: str, out: Console) -> None:

@@ -104,14 +104,18 @@ class Token:
             return "\n".join(f"{name}: {value}" for name, value in headers.items())
         return self.value
 
-    def remarks(self) -> str:
-        """Return what a person should know besides the token itself."""
+    def remark(self, form: str) -> str:
+        """Return what a person should know besides what is printed, if anything."""
+        if form == "json" and self.is_bound:
+            return f"warning: {USELESS}"
+        if form != "text":
+            return ""
         seconds = "an unknown number of" if self.expires_in is None else self.expires_in
-        remark = f"the token expires in {seconds} seconds"
-        return f"{remark}; {USELESS}" if self.is_bound else remark
+        expiry = f"the token expires in {seconds} seconds"
+        return f"{expiry}; {USELESS}" if self.is_bound else expiry
 
     def _as_json(self) -> str:
-        """The response, with `expires_at` in POSIX seconds, and `jkt` if the token is bound."""
+        """Return JSON: the response, `expires_at` in POSIX seconds, and `jkt` of a bound token."""
         more: dict[str, object] = {}
         if self.expires_in is not None:
             more["expires_at"] = self.received + self.expires_in
