@@ -42,7 +42,7 @@ def create(env: Env, options: Namespace, out: console.Console) -> None:
     keys.save_public(env, wanted.public, kid)
     dpop.ensure_dpop(org, app, wanted.dpop, out)
     roles.warn_if_none(org, app, wanted.roles, out)
-    with errors.gathered("Okta refused a part of it") as refused:
+    with errors.gathered("Okta refused part of this") as refused:
         grants.grant_missing(org, app, wanted.scopes, out, refused)
         roles.assign_missing(org, app, wanted.roles, out, refused)
 

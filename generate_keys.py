@@ -5,12 +5,12 @@ writes: PRIVATE_KEY, PUBLIC_KEY, MODULUS, KEY_ID
 
 example: python generate_keys.py --print-jwk
 
-exit codes: 0 done, 1 local error, 2 usage, 130 interrupted
-See README.md.
+exit codes: 0 done, 1 local error, 2 usage, 130 interrupted. See README.md.
 """
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def add_options(parser: ArgumentParser) -> None:
-    parser.add_argument("--bits", type=int, choices=(2048, 3072, 4096), help="key size (2048)")
+    parser.add_argument("--bits", type=int, choices=(2048, 3072, 4096), help="default: 2048")
     what = "replace an existing key, after backing up the file to .env.previous"
     parser.add_argument("--force", action="store_true", help=what)
     what = "print the public key as a JWK, and change nothing"
@@ -40,12 +40,12 @@ def main(env: Env, options: Namespace, out: console.Console) -> None:
         key = keys.generate(options.bits or 2048)
         env.save(keys.settings_of(key), keep_copy=options.force)
     out.say(f"{console.HEADING} Keys generated and added to .env file.")
+    if app := options.force and env.stored("CLIENT_ID"):
+        out.note(f"run `python create_okta_service_app.py`: app {app} does not know the new key")
 
 
 def print_jwk(env: Env, options: Namespace, out: console.Console) -> None:
     """Print the public key in the form that Okta's Admin Console accepts."""
-    import json
-
     from pkj import errors, keys
 
     if options.force or options.bits:

@@ -75,13 +75,14 @@ class Console:
 
     def confirm(self, what: str, client_id: str) -> None:
         """Raise LocalError unless the person types the client ID."""
-        self.note(f"{what}; type its client ID {client_id} to continue:")
+        self.note(f"{what}; type the app's client ID {client_id} to continue:")
         try:
             typed = sys.stdin.readline().strip()
         except UnicodeDecodeError:  # keys that the terminal's encoding does not have
             typed = ""
         if typed != client_id:
-            raise LocalError("the client ID does not match; nothing was deleted", "run this again")
+            problem = "the client ID does not match; nothing was deleted"
+            raise LocalError(problem, "run this again and type the client ID, or add --yes")
 
     def flush(self) -> None:
         """Flush what argparse printed: a broken pipe at exit would print a traceback."""
@@ -215,9 +216,9 @@ def _parse(doc: str, add_options: Callable[[ArgumentParser], object]) -> Namespa
 def add_app_options(parser: ArgumentParser) -> None:
     """Add the options of create_okta_service_app.py."""
     app = parser.add_argument_group("the app")
-    app.add_argument("--name", type=_app_name, help=f"the name of a new app ({APP_NAME})")
+    app.add_argument("--name", type=_app_name, help=f"the name of a new app (default: {APP_NAME})")
     action = app.add_mutually_exclusive_group()
-    action.add_argument("--delete", action="store_true", help="delete the app, clear CLIENT_ID")
+    action.add_argument("--delete", action="store_true", help="delete the app and clear CLIENT_ID")
     what = "replace the key in .env with a new one; Okta still trusts the old one"
     action.add_argument("--rotate-key", action="store_true", help=what)
     what = "delete the signing keys of the app, except the one in use"
@@ -250,7 +251,8 @@ def add_token_options(parser: ArgumentParser) -> None:
         nargs="?",
         const="/api/v1/users?limit=1",
         metavar="PATH",
-        help="call the org with the token and print the status (/api/v1/users?limit=1)",
+        help="call the org with the token, and print the status instead of the token (default:"
+        " /api/v1/users?limit=1)",
     )
     _add_request_options(parser)
 
@@ -275,7 +277,7 @@ def _add_request_options(parser: ArgumentParser) -> None:
         type=_seconds,
         default=30.0,
         metavar="SECONDS",
-        help="how long to wait for Okta (30); a whole response may take four times that",
+        help="how long to wait for Okta to respond (default: 30)",
     )
     what = "show each request and its status in a line on stderr"
     requests.add_argument("-v", "--verbose", action="store_true", help=what)

@@ -191,9 +191,11 @@ class Env:
             lines = [f"  {' or '.join(group)}: {WHO_WRITES[group[0]]}" for group in missing]
             hidden = [name for group in missing for name in group if self.held(name)]
             lines += [f"a later line clears {name}" for name in hidden]
+            hint = self._how_to_set([group[-1] for group in missing])
             if line := unreadable_line(env_file.read_text(self.path) or ""):
-                lines.append(f"line {line} of the file is not an assignment: {OPEN_QUOTE}")
-            raise LocalError("\n".join(["missing settings:", *lines]), self._where_to_write())
+                lines.append(f"line {line} of the file is not an assignment")
+                hint = f"correct line {line} of {self.path}: {OPEN_QUOTE}"
+            raise LocalError("\n".join(["missing settings:", *lines]), hint)
         return found
 
     @contextmanager
@@ -247,6 +249,8 @@ class Env:
             before = assignments(present or "")
             if check:
                 check(dict(before))
+            if keep_copy and (line := unreadable_line(present or "")):
+                raise self._unsafe(line)  # it may be part of the key that is replaced
             new = self._new_text(present or "", before, values)
             after = assignments(new)
             if not keep_copy and _private_keys(before) - _private_keys(after):
@@ -287,19 +291,30 @@ class Env:
             self._assigned, self._missing = assignments(text or ""), text is None
         return self._assigned
 
-    def _where_to_write(self) -> str:
+    def _how_to_set(self, names: list[str]) -> str:
+        """Return what to do about missing settings: what the user sets, then what to run."""
         example = self.path.with_name(".env.example")
+        where = str(self.path)
+        if self._missing and self.used_from_environment:
+            return f"set {' and '.join(names)} in the environment, or write {where}"
+        steps = []
         if self._missing and os.path.lexists(example):
-            return f"run `cp {_quote(example)} {_quote(self.path)}`, and fill in the values"
-        return f"set them in {self.path}, or run the script that does"
+            steps = [f"run `cp {_quote(example)} {_quote(where)}`, and fill in the values"]
+        elif by_user := [name for name in names if WHO_WRITES[name].startswith("set by you")]:
+            steps = [f"set {' and '.join(by_user)} in {where}"]
+        scripts = [WHO_WRITES[n].partition("written by ")[2] for n in WHO_WRITES if n in names]
+        steps += [f"run `python {script}`" for script in dict.fromkeys(filter(None, scripts))]
+        return ", then ".join(steps)
 
     def _new_text(self, text: str, before: list[tuple[str, str]], values: Mapping[str, str]) -> str:
         new = replace(text, values)
         if read(new) != {**dict(before), **values}:
-            line = unreadable_line(text)
-            problem = f"{self.path} cannot be changed safely: line {line} is not an assignment"
-            raise LocalError(problem, f"{OPEN_QUOTE}; correct that line")
+            raise self._unsafe(unreadable_line(text))
         return new
+
+    def _unsafe(self, line: int | None) -> LocalError:
+        problem = f"{self.path} cannot be changed safely: line {line} is not an assignment"
+        return LocalError(problem, f"correct line {line}: {OPEN_QUOTE}")
 
     def _warn_of_shadows(self, values: Mapping[str, str]) -> None:
         for name, value in values.items():

@@ -44,8 +44,11 @@ def org(
 ) -> Org:
     """Return the org of OKTA_URL, with API_KEY if it is among the settings. Raises LocalError."""
     key = api_key(settings["API_KEY"]) if "API_KEY" in settings else ""
+    url = okta_url(settings["OKTA_URL"])
+    if "://" not in settings["OKTA_URL"]:
+        note(f"warning: set OKTA_URL={url}: without https://, curl would use http://")
     return Org(
-        okta_url(settings["OKTA_URL"]),
+        url,
         api_key=key,
         timeout=options.timeout,
         verbose=options.verbose,

@@ -230,8 +230,8 @@ def measure(rounds: int, markdown: Path | None) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmark")
-    parser.add_argument("--rounds", type=int, default=11, help="of which the medians are (11)")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
+    parser.add_argument("--rounds", type=int, default=11, help="runs of each (default: 11)")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table to it")
     parser.add_argument("--org", type=int, metavar="APPS", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.org is None:

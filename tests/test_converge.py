@@ -31,7 +31,7 @@ def test_new_key_is_added_beside_the_old_ones_and_works(scene: Scene) -> None:
     assert [key["kid"] for key in app.keys] == [scene.ours["kid"], spare["kid"], sent["kid"]]
     assert [key["status"] for key in app.keys] == ["ACTIVE", "INACTIVE", "ACTIVE"]
     assert f"the key {sent['kid']} was added" in result.stderr
-    assert f"also trusts other keys: {scene.ours['kid']}; if one has leaked" in result.stderr
+    assert f"also trusts other keys: {scene.ours['kid']}; if nothing uses them" in result.stderr
     assert scene.run(STEP_3).returncode == 0
 
 

@@ -55,7 +55,7 @@ def test_client_id_of_the_environment_is_ignored(scene: Scene) -> None:
 def test_app_that_no_longer_exists_counts_as_deleted(action: Action, scene: Scene) -> None:
     scene.fault("GET /oauth2/v1/clients/", action)
     scene.env.write(CLIENT_ID=GONE)
-    assert f"app {GONE} no longer exists at" in deletes(scene, GONE, "--yes")
+    assert f"app {GONE} does not exist at" in deletes(scene, GONE, "--yes")
     assert scene.sent() == [f"GET /oauth2/v1/clients/{GONE}", PROBE]
     assert "authorization" not in scene.sandbox.seen[-1].request.headers
 
@@ -108,7 +108,7 @@ def test_only_the_client_id_typed_at_a_terminal_confirms(typed: str, scene: Scen
         else:
             said = scene.stops(1, "--delete", stdin=stdin)
             assert "nothing was deleted" in said
-    (question,) = [line for line in said.splitlines() if "type its client ID" in line]
+    (question,) = [line for line in said.splitlines() if "type the app's client ID" in line]
     host = scene.sandbox.url.removeprefix("https://")
     assert all(named in question for named in ("Nightly report", host, app.id))
 

@@ -240,7 +240,7 @@ def test_environment_wins_and_empty_counts_as_absent(
     [
         ("", []),
         ("MODULUS=m\nMODULUS=\n", ["a later line clears MODULUS"]),
-        ("# c\nKEY_ID='a\nPRIVATE_KEY='p'\n", [f"line 2 of the file {env.OPEN_QUOTE}"]),
+        ("# c\nKEY_ID='a\nPRIVATE_KEY='p'\n", ["line 2 of the file is not an assignment"]),
     ],
     ids=["nothing", "cleared", "open-quote"],
 )
@@ -251,15 +251,39 @@ def test_missing_settings_are_listed(path: Path, text: str, said: list[str]) -> 
     with pytest.raises(LocalError) as error:
         have.require("OKTA_URL", "API_KEY", "SCOPES", "MODULUS or PRIVATE_KEY")
 
-    assert str(error.value).replace("is not an assignment: ", "").splitlines() == [
+    assert str(error.value).splitlines() == [
         "missing settings:",
         f"  OKTA_URL: {WHO_WRITES['OKTA_URL']}",
         f"  API_KEY: {WHO_WRITES['API_KEY']}",
         f"  MODULUS or PRIVATE_KEY: {WHO_WRITES['MODULUS']}",
         *said,
     ]
-    assert str(path) in error.value.hint
+    to_set = f"set OKTA_URL and API_KEY in {path}, then run `python generate_keys.py`"
+    broken = f"correct line 2 of {path}: {env.OPEN_QUOTE}"
+    assert error.value.hint == (broken if "KEY_ID" in text else to_set)
     assert set(WHO_WRITES) == set(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("text", "environ", "missing", "hint"),
+    [
+        ("A=1", {}, "CLIENT_ID", "run `python create_okta_service_app.py`"),
+        ("A=1", {}, "OKTA_URL", "set OKTA_URL in {path}"),
+        ("A=1", {"SCOPES": "a"}, "OKTA_URL", "set OKTA_URL in {path}"),
+        (None, {}, "OKTA_URL", "set OKTA_URL in {path}"),
+        (None, {"SCOPES": "a"}, "CLIENT_ID", "set CLIENT_ID in the environment, or write {path}"),
+    ],
+)
+def test_hint_says_how_to_set_what_is_missing(
+    text: str | None, environ: dict[str, str], missing: str, hint: str, path: Path
+) -> None:
+    if text:
+        put(path, text)
+    have = Env(path, environ, print)
+    have.get("SCOPES")
+    with pytest.raises(LocalError) as error:
+        have.require(missing)
+    assert error.value.hint == hint.format(path=path)
 
 
 def test_required_settings_are_returned_and_secrets_are_known(path: Path) -> None:

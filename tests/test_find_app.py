@@ -24,7 +24,7 @@ def test_app_with_only_our_key_is_adopted(gone: bool, page: int, pages: int, sce
     result = scene.ends(0)
     assert result.stdout == scene.printed("found", app, saved=True)
     assert (scene.changes(), scene.env["CLIENT_ID"]) == ([], app.id)
-    assert f"{app.id} holds this key" in result.stderr
+    assert f"{app.id} by its key" in result.stderr
     assert (GONE in result.stderr) == gone
     lists = [request for request in scene.sent() if "clients?" in request]
     assert (lists[0], len(lists)) == (f"{CLIENTS}?limit=200", pages)
@@ -56,7 +56,7 @@ def test_deleted_app_is_replaced(action: Action, scene: Scene) -> None:
     result = scene.ends(0)
     (client,) = scene.sandbox.org.clients.values()
     assert result.stdout == scene.printed("created", client, saved=True)
-    assert f"app {GONE} (CLIENT_ID) no longer exists" in result.stderr
+    assert f"app {GONE} (CLIENT_ID) does not exist" in result.stderr
     assert scene.env["CLIENT_ID"] == client.id
 
 

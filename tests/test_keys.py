@@ -125,8 +125,17 @@ def test_existing_key_is_replaced_only_with_force(
     assert ("clears PRIVATE_KEY" in missed.stderr) == ("clears PRIVATE_KEY" in said)
     assert env.path.read_bytes() == text.encode()
     assert [path.name for path in env.path.parent.iterdir()] == [".env"]
-    assert run(STEP_1, "--force").returncode == 0
+    forced = run(STEP_1, "--force")
+    assert (forced.returncode, f"`python {STEP_2}`" in forced.stderr) == (0, said == "0oa1")
     assert env.path.with_name(".env.previous").read_bytes() == text.encode()
+
+
+def test_key_without_its_closing_quote_is_not_replaced(env: EnvFile, run: Run) -> None:
+    env.path.write_text(text := "A=1\nPRIVATE_KEY='secret\nkey\nMODULUS='m'\n", encoding="utf-8")
+    refused = run(STEP_1, "--force")
+    assert (refused.returncode, env.path.read_text(encoding="utf-8")) == (1, text)
+    assert "correct line 2: a closing quote is probably missing" in refused.stderr
+    assert [path.name for path in env.path.parent.iterdir()] == [".env"]
 
 
 @pytest.mark.parametrize("source", ["PRIVATE_KEY", "MODULUS", "environment"])

@@ -11,6 +11,7 @@ from faults import Sandbox
 
 from pkj import keys, settings
 from pkj.errors import LocalError
+from pkj.sandbox.state import Client
 
 ACME = "https://acme.okta.com"
 TOKEN = "00QCjAl4MlV-WPXMabcdefghij_klmno0HmjFx-vbG"  # noqa: S105 - made up
@@ -168,6 +169,17 @@ def test_what_cannot_be_scopes_is_refused_with_the_right_form(text: str) -> None
         settings.scopes(text)
 
     assert f"SCOPES='{meant}'" in refused.value.hint
+
+
+@pytest.mark.parametrize(("written", "warned"), [("{url}", False), ("{host}", True)])
+def test_url_without_https_is_warned_about(
+    written: str, warned: bool, app: Client, env_with_key: EnvFile, run: Run, sandbox: Sandbox
+) -> None:
+    host = sandbox.url.removeprefix("https://")
+    env_with_key.write(OKTA_URL=written.format(url=sandbox.url, host=host))
+    result = run(STEP_3)
+    assert (result.returncode, app.status) == (0, "ACTIVE")
+    assert (f"warning: set OKTA_URL={sandbox.url}: " in result.stderr) == warned
 
 
 URLS = {

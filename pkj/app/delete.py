@@ -41,7 +41,7 @@ def delete_app(env: Env, options: Namespace, out: Console) -> None:
     app = service_app.fetch(org, settings.client_id(client_id))
     if app is None:
         _refuse_other_host(org)
-        out.note(f"app {client_id} no longer exists at {org.host}")
+        out.note(f"app {client_id} does not exist at {org.host}")
     else:
         _refuse_others_app(org, app, public.modulus, out)
     if options.dry_run:

@@ -21,12 +21,12 @@ def show(org: Org, env: Env, app: ServiceApp | None, wanted: Wanted, out: Consol
     NoUsableResponse.
     """
     nothing = True
-    with gathered("Okta refused a part of it") as refused:
+    with gathered("Okta refused part of this") as refused:
         for change in _changes(org, env, app, wanted, out, refused):
             nothing = False
             out.say(f"would {change}")
     if nothing:
-        out.say("would change nothing")
+        out.say("nothing to change")
 
 
 def _changes(

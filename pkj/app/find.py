@@ -78,7 +78,7 @@ def _appeared(org: Org, modulus: int, out: Console) -> ServiceApp | None:
 def _named(org: Org, client_id: str, out: Console) -> ServiceApp | None:
     app = service_app.fetch(org, settings.client_id(client_id))
     if app is None:
-        out.note(f"app {client_id} (CLIENT_ID) no longer exists at {org.host}")
+        out.note(f"app {client_id} (CLIENT_ID) does not exist at {org.host}")
     elif reason := service_app.unfit(org, app):
         problem = f"app {client_id} (CLIENT_ID) {reason}; nothing was changed"
         first = ACTIVATE if reason == service_app.DEACTIVATED else CORRECT
@@ -107,7 +107,7 @@ def _holder(org: Org, modulus: int, out: Console) -> ServiceApp | None:
     elif not held:
         doubt, hint = "this one shows no keys at Applications > the app > General", CHOOSE
     else:
-        out.note(f"the app {app.id} holds this key and no other")
+        out.note(f"found the app {app.id} by its key")
         return app._replace(adopted=True)
     lines = [f"  {app.id}  {app.name}" for app, _ in matches]
     problem = "\n".join([f"the org already has apps with this key, but {doubt}:", *lines])

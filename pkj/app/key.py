@@ -10,11 +10,12 @@ from pkj.console import Console
 from pkj.errors import Failure, LocalError, NoUsableResponse, OktaRefused
 from pkj.keys import PublicKey
 from pkj.masking import shortened
-from pkj.okta.hints import GENERATE_KEYS
+from pkj.okta.hints import CREATE_APP, GENERATE_KEYS
 from pkj.okta.org import Org
 from pkj.okta.responses import text_in
 
 WHERE = "Applications > the app > General > Public Keys"
+RETIRE = f"`{CREATE_APP} --retire-old-keys`"
 CHOOSE = "set CLIENT_ID in .env to the one that is yours, and run this again"
 
 Key = Mapping[str, Any]
@@ -44,9 +45,7 @@ def ours(org: Org, app: ServiceApp, modulus: int, out: Console) -> Key | None:
         problem = f"the app {app.id} held only this key a moment ago, and now trusts others too"
         raise LocalError(problem, CHOOSE)
     if others := names_of_others(held, modulus):
-        out.note(
-            f"the app also trusts other keys: {others}; if one has leaked, remove it at {WHERE}"
-        )
+        out.note(f"the app also trusts other keys: {others}; if nothing uses them, run {RETIRE}")
     if not found:
         refuse_unnamed(app, held)
         return None

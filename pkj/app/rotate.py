@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pkj import keys, settings
 from pkj.app import service_app
 from pkj.app.key import (
+    RETIRE,
     WHERE,
     Key,
     add,
@@ -45,8 +46,6 @@ MOST_KEYS = 50
 
 NAMES = ("PRIVATE_KEY", "MODULUS", "CLIENT_ID")
 """What must be the same at the end of a run as at its beginning."""
-
-RETIRE = f"`{CREATE_APP} --retire-old-keys`"
 
 
 def rotate_key(env: Env, options: Namespace, out: Console) -> None:

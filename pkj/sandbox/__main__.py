@@ -45,13 +45,15 @@ def _options() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_port, default=0, help="default: a free one")
     serve.add_argument("--api-key", type=_api_token, metavar="TOKEN", help="default: a random one")
     serve.add_argument(
-        "--no-role-needed", action="store_true", help="answer API calls of apps without a role too"
+        "--no-role-needed",
+        action="store_true",
+        help="accept API calls without an admin role",
     )
     serve.add_argument(
         "--require-dpop", action="store_true", help="every token request must carry a DPoP proof"
     )
     demo = commands.add_parser("demo", help="run the three scripts against the mock org")
-    demo.add_argument("--dpop", action="store_true", help="with a DPoP-bound token")
+    demo.add_argument("--dpop", action="store_true", help="use a DPoP-bound token")
     demo.add_argument(
         "--explain", action="store_true", help="show each request and response in full"
     )

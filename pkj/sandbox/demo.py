@@ -38,7 +38,8 @@ The scripts use a temporary .env (--env-file) with ADMIN_ROLES=READ_ONLY_ADMIN: 
 admin role, Okta answers 403. Long values are cut (\u2026)."""
 
 END = """
-It works. For your own org, run this, put OKTA_URL and API_KEY into .env, and run the scripts:
+It works. For your own org, run the next line, set OKTA_URL and API_KEY in .env, and run the
+three scripts:
 cp -n .env.example .env && chmod 600 .env"""
 
 
