@@ -278,6 +278,14 @@ def test_proof_refused_for_its_time_is_retried_once_if_the_date_differs(
     assert "DPOP=" not in hint_of(result.stderr)
 
 
+@pytest.mark.parametrize("code", ["invalid_request", "unauthorized_client"])
+@pytest.mark.usefixtures("app")
+def test_only_a_refused_proof_leads_to_a_proof(code: str, run: Run, sandbox: Sandbox) -> None:
+    body = {"error": code, "error_description": "The DPoP proof JWT header is missing."}
+    sandbox.faults.add(Fault(wire.TOKEN, status(400, body)))
+    assert (run(STEP_3).returncode, len(sandbox.seen)) == (3, 1)
+
+
 # Output
 
 

@@ -156,6 +156,12 @@ def test_lifetime_is_shown_only_if_it_is_a_sensible_number_of_seconds(
     assert header.stdout.startswith("Authorization: Other ey")
 
 
+def test_json_is_ascii(run: Run, sandbox: Sandbox) -> None:
+    sandbox.faults.add(Fault(TOKEN, changed(note="\xe9\x9b")))
+    printed = run(STEP_3, "-o", "json").stdout
+    assert (printed.isascii(), json.loads(printed)["note"]) == (True, "\xe9\x9b")
+
+
 @pytest.mark.parametrize("granted", ["okta.users.read", None])
 def test_scopes_not_granted_are_named_in_a_warning(
     granted: str | None, run: Run, sandbox: Sandbox

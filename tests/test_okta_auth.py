@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from pkj.errors import LocalError, NoUsableResponse, OktaRefused
 from pkj.sandbox.exchange import Request
 from pkj.sandbox.state import Client
 from pkj.token import OktaAuth, auth
+from pkj.token.request import Token
 
 OLD = "/api/v1/old"
 CHALLENGE = {"WWW-Authenticate": 'DPoP error="use_dpop_nonce"', "DPoP-Nonce": "of-the-API"}
@@ -146,6 +148,22 @@ def test_token_is_renewed_a_minute_before_it_expires(
     sandbox.faults.add(Fault(TOKEN, changed(expires_in=expires_in), times=None))
     assert [okta.get(users).status_code for _ in "12"] == [200, 200]
     assert token_requests(sandbox) == wanted
+
+
+@pytest.mark.parametrize(("now", "expiring"), [(4539.9, False), (4540, True)])
+def test_last_minute_begins_exactly_60_seconds_before(
+    now: float, expiring: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth, "time", SimpleNamespace(time=lambda: now))
+    assert auth._is_expiring(Token({"access_token": "a", "expires_in": 3600}, 1000)) is expiring
+
+
+def test_nonce_beside_a_bearer_token_is_ignored(
+    okta: requests.Session, users: str, sandbox: Sandbox
+) -> None:
+    sandbox.faults.add(Fault("GET", status(200, [], {"DPoP-Nonce": "x"})))
+    assert [okta.get(users).status_code for _ in "12"] == [200, 200]
+    assert not any("dpop" in request.headers for request in calls(sandbox))
 
 
 @pytest.mark.parametrize("state", ["ACTIVE", "INACTIVE"])
