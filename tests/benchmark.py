@@ -32,7 +32,11 @@ from pkj.sandbox.org import Org
 from pkj.sandbox.server import Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
-STEP_1, STEP_2, STEP_3 = "generate_keys.py", "create_okta_service_app.py", "get_access_token.py"
+GENERATE_KEYS, CREATE_APP, GET_TOKEN = (
+    "generate_keys.py",
+    "create_okta_service_app.py",
+    "get_access_token.py",
+)
 PACKAGES = ("cryptography", "python-dotenv", "PyJWT", "requests")
 KEPT = ("PATH", "HOME", "LANG", "SYSTEMROOT")
 """Of the environment: no settings, no proxy, nothing that makes Python slower."""
@@ -60,9 +64,9 @@ END = "\ngc.freeze()"
 """The collector is off in the scripts: with it, a plain process would be slower than they are."""
 
 FLOORS = {
-    STEP_1: f"{KEYS}rsa.generate_private_key(65537, 2048){END}",
-    STEP_2: f"{KEYS}{SEND}{END}",
-    STEP_3: f"{KEYS}import jwt{SEND}{END}",
+    GENERATE_KEYS: f"{KEYS}rsa.generate_private_key(65537, 2048){END}",
+    CREATE_APP: f"{KEYS}{SEND}{END}",
+    GET_TOKEN: f"{KEYS}import jwt{SEND}{END}",
 }
 
 
@@ -86,14 +90,14 @@ class Row:
 
 
 ROWS = (
-    Row("step 1", STEP_1),
-    Row("step 2", STEP_2),
-    Row("step 2, 170 scopes", STEP_2, {"SCOPES": MANY}),
-    Row("step 2, an org of 5,000 clients", STEP_2, apps=5000),
-    Row("step 3", STEP_3),
-    Row("step 3, DPoP from the first request", STEP_3, {"DPOP": "true"}),
-    Row("step 3, a .env of 1 MB", STEP_3, filler=10**6),
-    Row("step 3, twenty at once", STEP_3, at_once=20),
+    Row("generate_keys.py", GENERATE_KEYS),
+    Row("create_okta_service_app.py", CREATE_APP),
+    Row("create_okta_service_app.py, 170 scopes", CREATE_APP, {"SCOPES": MANY}),
+    Row("create_okta_service_app.py, an org of 5,000 clients", CREATE_APP, apps=5000),
+    Row("get_access_token.py", GET_TOKEN),
+    Row("get_access_token.py, DPoP from the first request", GET_TOKEN, {"DPOP": "true"}),
+    Row("get_access_token.py, a .env of 1 MB", GET_TOKEN, filler=10**6),
+    Row("get_access_token.py, twenty at once", GET_TOKEN, at_once=20),
 )
 HEAD = ["", "milliseconds", "floor", "ratio", "requests", "connections"]
 
@@ -108,7 +112,11 @@ class Bench:
         self._environ = kept | {"REQUESTS_CA_BUNDLE": ca_file}
         values = {"OKTA_URL": url, "API_KEY": api_token, "SCOPES": FEW} | row.settings
         self._env.write_text("".join(f"{name}='{text}'\n" for name, text in values.items()))
-        for script in {STEP_1: (), STEP_2: (STEP_1,), STEP_3: (STEP_1, STEP_2)}[row.script]:
+        for script in {
+            GENERATE_KEYS: (),
+            CREATE_APP: (GENERATE_KEYS,),
+            GET_TOKEN: (GENERATE_KEYS, CREATE_APP),
+        }[row.script]:
             self._run([self._script(script)])
         line = "# a line of somebody else's\nEXAMPLE_{:06}='a value of theirs, of 40 characters'\n"
         lines = range(row.filler // len(line.format(0)))
@@ -116,11 +124,11 @@ class Bench:
 
     def measure(self) -> tuple[float, float]:
         """The seconds that the script and its floor take; the row gets the counts."""
-        row, is_step_2 = self._row, self._row.script == STEP_2
+        row, creates_app = self._row, self._row.script == CREATE_APP
         self._env.write_text(self._start)
-        self._ask("apps" if is_step_2 else "")
+        self._ask("apps" if creates_app else "")
         script = self._run([self._script(row.script)] * row.at_once)
-        sent, connections = self._ask("grants" if is_step_2 else "")
+        sent, connections = self._ask("grants" if creates_app else "")
         row.counts = len(sent), connections
         floor = self._run([self._floor(sent[n :: row.at_once], n) for n in range(row.at_once)])
         if len(self._ask("")[0]) != len(sent):

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
     from scene import Scene
 
 ROOT = Path(__file__).resolve().parent.parent
-STEP_1, STEP_2, STEP_3 = "generate_keys.py", "create_okta_service_app.py", "get_access_token.py"
+GENERATE_KEYS, CREATE_APP, GET_TOKEN = (
+    "generate_keys.py",
+    "create_okta_service_app.py",
+    "get_access_token.py",
+)
 SETTINGS = (
     *("OKTA_URL", "API_KEY", "SCOPES", "PRIVATE_KEY", "PUBLIC_KEY", "MODULUS"),
     *("KEY_ID", "CLIENT_ID", "ADMIN_ROLES", "DPOP"),
@@ -184,13 +188,13 @@ def env(tmp_path: Path, sandbox: Sandbox) -> EnvFile:
 
 @pytest.fixture
 def env_with_key(env: EnvFile, key: rsa.RSAPrivateKey) -> EnvFile:
-    """The same after step 1."""
+    """The same, with a key."""
     env.write(**keys.settings_of(key))
     return env
 
 
 def public_jwk(key: rsa.RSAPrivateKey) -> dict[str, Any]:
-    """By a second JOSE library, with its thumbprint as kid, as step 2 registers it."""
+    """Return the JWK by a second JOSE library, with its thumbprint as kid."""
     jwk = RSAKey.import_key(key.public_key())
     return dict(jwk.as_dict(private=False)) | {"kid": jwk.thumbprint()}
 
@@ -233,7 +237,7 @@ def scene(
     key: rsa.RSAPrivateKey,
     other_key: rsa.RSAPrivateKey,
 ) -> "Scene":
-    """The `.env` after step 1, and ways to put apps into the org (see scene.py)."""
+    """The `.env` with a key, and ways to put apps into the org (see scene.py)."""
     from scene import scene_of  # here, because it imports this module
 
     return scene_of(env_with_key, run, sandbox, key, other_key)
@@ -241,7 +245,7 @@ def scene(
 
 @pytest.fixture
 def run(sandbox: Sandbox, tmp_path: Path) -> Run:
-    """Run a script in this process: `run(STEP_3, "-o", "json", env={"SCOPES": "…"})`.
+    """Run a script in this process: `run(GET_TOKEN, "-o", "json", env={"SCOPES": "…"})`.
 
     It works on the `.env` of the test unless `env_file` is None. For settings of Python
     itself, and for several runs at a time, see `process`.
@@ -288,7 +292,7 @@ def process(sandbox: Sandbox, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def registered(env_with_key: EnvFile, run: Run) -> EnvFile:
-    """The `.env` after steps 1 and 2."""
-    result = run(STEP_2)
+    """The `.env` of an app that is registered."""
+    result = run(CREATE_APP)
     assert result.returncode == 0, result.stderr
     return env_with_key

@@ -27,12 +27,12 @@ def header_of(proof: str) -> dict[str, Any]:
 
 
 def claims_of(proof: str) -> dict[str, Any]:
-    """Of a proof, verified with the key in its own header."""
+    """Return the claims of a proof, verified with the key in its own header."""
     return jwt.decode(proof, ECKey.import_key(header_of(proof)["jwk"]), algorithms=["ES256"]).claims
 
 
 def bare_claims(signed: str) -> dict[str, Any]:
-    """Of an assertion or a token, whoever signed it."""
+    """Return the claims of an assertion or a token, unverified."""
     return dict(json.loads(jws.extract_compact(signed.encode()).payload))
 
 
@@ -72,7 +72,7 @@ def told_by(sandbox: Sandbox) -> list[str]:
 
 
 def headers_in(stdout: str) -> dict[str, str]:
-    """Of the lines of `-o header`."""
+    """Return the headers in the lines of `-o header`."""
     lines = stdout.removesuffix("\n").split("\n")
     headers = dict(line.split(": ") for line in lines)
     assert len(headers) == len(lines)

@@ -33,7 +33,7 @@ class Turn(server.Turn):
     over: threading.Event
 
     def pause(self, seconds: float | None) -> None:
-        """Wait; None is for ever. Raises ConnectionAbortedError when the sandbox stops."""
+        """Wait; None waits forever. Raises ConnectionAbortedError when the sandbox stops."""
         if self.over.wait(seconds):
             raise ConnectionAbortedError("the sandbox stops")
 

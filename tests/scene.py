@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from conftest import SCOPES, STEP_2, EnvFile, Run
+from conftest import CREATE_APP, SCOPES, EnvFile, Run
 from cryptography.hazmat.primitives.asymmetric import rsa
 from faults import Action, Fault, Sandbox, patch, status
 from joserfc.jwk import RSAKey
@@ -64,12 +64,12 @@ class Scene:
     ours: Jwk
     others: Jwk
 
-    def step_2(self, *options: str, **more: Any) -> Result:
-        return self.run(STEP_2, *options, **more)
+    def create_app(self, *options: str, **more: Any) -> Result:
+        return self.run(CREATE_APP, *options, **more)
 
     def ends(self, code: int, *options: str, **more: Any) -> Result:
         """Run create_okta_service_app.py, which must end with this exit code."""
-        result = self.step_2(*options, **more)
+        result = self.create_app(*options, **more)
         assert result.returncode == code, result.stderr
         return result
 

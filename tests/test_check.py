@@ -4,7 +4,7 @@ from urllib.parse import unquote
 
 import faults
 import pytest
-from conftest import STEP_3, EnvFile, Run
+from conftest import GET_TOKEN, EnvFile, Run
 from dpop_requests import TOKEN, bare_claims, call, claims_of, headers_in
 from faults import Action, Fault, Sandbox, Turn, status
 from test_get_token import changed
@@ -58,7 +58,7 @@ def test_working_token_is_one_line_and_the_status(
     app.dpop_bound = word != "false"
     env_with_key.write(DPOP=word)
     before = env_with_key.path.read_bytes()
-    result = run(STEP_3, "--check", "-v")
+    result = run(GET_TOKEN, "--check", "-v")
 
     assert (result.returncode, result.stdout) == (0, f"GET {USERS} 200\n"), result.stderr
     assert "pretend.example" not in result.stderr
@@ -91,8 +91,8 @@ def test_path_is_called_as_given_with_a_proof_for_it(
 ) -> None:
     if 200 < code < 300:
         sandbox.faults.add(Fault(GET, status(code), times=None))
-    checked = run(STEP_3, "--check", path)
-    printed = run(STEP_3, "-o", "header", "--for", "GET", sandbox.url + path)
+    checked = run(GET_TOKEN, "--check", path)
+    printed = run(GET_TOKEN, "-o", "header", "--for", "GET", sandbox.url + path)
 
     assert checked.stdout == f"GET {path} {code}\n", checked.stderr
     assert checked.returncode == (3 if code == 404 else 0)
@@ -113,13 +113,13 @@ def test_missing_grant_scope_or_role_is_named(
     app.grants["okta.groups.read"] = {}
     env_with_key.write(DPOP=word)
 
-    no_grant = run(STEP_3, "--check", env={"SCOPES": "okta.logs.read"})
+    no_grant = run(GET_TOKEN, "--check", env={"SCOPES": "okta.logs.read"})
     assert (no_grant.returncode, no_grant.stdout, calls_in(sandbox)) == (3, "", [])
     assert "consent_required" in no_grant.stderr
 
-    no_scope = run(STEP_3, "--check", env={"SCOPES": "okta.groups.read"})
+    no_scope = run(GET_TOKEN, "--check", env={"SCOPES": "okta.groups.read"})
     app.roles.clear()
-    no_role = run(STEP_3, "--check")
+    no_role = run(GET_TOKEN, "--check")
 
     for result in (no_scope, no_role):
         assert (result.returncode, result.stdout) == (3, f"GET {USERS} 403\n")
@@ -165,12 +165,12 @@ RESPONSES = {
 @pytest.mark.parametrize(
     ("action", "code", "shown", "hint", "calls"), RESPONSES.values(), ids=RESPONSES
 )
-def test_refusals_are_3_and_responses_nobody_can_use_are_4(
+def test_refusal_exits_3_and_unusable_response_4(
     run: Run, sandbox: Sandbox, action: Action, code: int, shown: str, hint: str, calls: int
 ) -> None:
     sandbox.faults.add(Fault(GET, action, times=None))
     patience = 0.3 if "--timeout" in hint else 30
-    result = run(STEP_3, "--check", "/api/v1/x", "--timeout", patience)
+    result = run(GET_TOKEN, "--check", "/api/v1/x", "--timeout", patience)
 
     assert (result.returncode, result.stdout) == (code, f"GET /api/v1/x {shown}\n"), result.stderr
     assert result.stderr.count("error: ") == 1
@@ -212,7 +212,7 @@ def test_api_may_ask_for_a_nonce_once(
 ) -> None:
     app.dpop_bound = word == "true"
     sandbox.faults.add(Fault(GET, action, times=times))
-    result = run(STEP_3, "--check", env={"DPOP": word})
+    result = run(GET_TOKEN, "--check", env={"DPOP": word})
 
     assert result.stdout == f"GET {USERS} {shown}\n", result.stderr
     assert result.returncode == (0 if shown == 200 else 3)
@@ -252,7 +252,7 @@ def test_token_in_a_response_is_not_shown(
     sandbox.faults.add(Fault(TOKEN, changed(access_token=OPAQUE), skip=1))
     sandbox.faults.add(Fault(GET, action, times=None))
 
-    result = run(STEP_3, "--check", "-v")
+    result = run(GET_TOKEN, "--check", "-v")
 
     sent = calls_in(sandbox)[0].headers
     assert (result.returncode, sent["authorization"]) == (code, f"DPoP {OPAQUE}"), result.stderr
@@ -304,6 +304,6 @@ def test_wrong_usage_sends_nothing(
     run: Run, sandbox: Sandbox, arguments: tuple[str, ...], said: str
 ) -> None:
     port = sandbox.url.rpartition(":")[2]
-    result = run(STEP_3, *(argument.replace("{port}", port) for argument in arguments))
+    result = run(GET_TOKEN, *(argument.replace("{port}", port) for argument in arguments))
     assert (result.returncode, result.stdout, sandbox.seen) == (2, "", [])
     assert said.replace("{port}", port) in result.stderr

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 from conftest import (
+    CREATE_APP,
+    GENERATE_KEYS,
+    GET_TOKEN,
     ROOT,
     SCOPES,
-    STEP_1,
-    STEP_2,
-    STEP_3,
     EnvFile,
     Run,
     clean_environment,
@@ -31,7 +31,7 @@ from pkj.errors import LocalError
 
 FULL = "/dev/full"
 NEEDS_FULL = pytest.mark.skipif(not os.path.exists(FULL), reason="there is no /dev/full here")
-STEPS = (STEP_1, STEP_2, STEP_3)
+STEPS = (GENERATE_KEYS, CREATE_APP, GET_TOKEN)
 
 
 def ended(told: list[Any], **more: Any) -> subprocess.CompletedProcess[str]:
@@ -42,14 +42,14 @@ def ended(told: list[Any], **more: Any) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("line", "code"),
     [
-        *((f"{STEP_2} --help", 0), (f"{STEP_2} --dry-run -v --name \u00fc", 0)),
-        *((STEP_1, 1), (f"{STEP_3} --no-such-option", 2), (STEP_3, 3)),
+        *((f"{CREATE_APP} --help", 0), (f"{CREATE_APP} --dry-run -v --name \u00fc", 0)),
+        *((GENERATE_KEYS, 1), (f"{GET_TOKEN} --no-such-option", 2), (GET_TOKEN, 3)),
     ],
 )
 def test_run_in_this_process_is_like_a_process(
     line: str, code: int, env_with_key: EnvFile, run: Run, process: Run
 ) -> None:
-    env_with_key.write(CLIENT_ID="" if STEP_2 in line else "0oaUnknown")
+    env_with_key.write(CLIENT_ID="" if CREATE_APP in line else "0oaUnknown")
     before = (sys.argv, os.getcwd(), dict(os.environ), gc.isenabled(), gc.get_freeze_count())
 
     results = [run(*line.split()), process(*line.split())]
@@ -73,7 +73,7 @@ def test_without_packages_there_is_help_and_a_message(script: str, env_with_key:
     assert (help_text.returncode, help_text.stderr) == (0, "")
     options, _, codes = help_text.stdout.partition("exit codes:")
     assert {"--help", "--env-file", "--version"} <= {*re.findall(r"--[a-z-]+", options)}
-    with_okta = [] if script == STEP_1 else ["3", "4"]
+    with_okta = [] if script == GENERATE_KEYS else ["3", "4"]
     assert re.findall(r"\b\d+\b", codes) == ["0", "1", "2", *with_okta, "130"]
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "error: the package dotenv is not installed\n" in refused.stderr
@@ -86,7 +86,7 @@ def test_missing_package_is_named(missing: str, registered: EnvFile, process: Ru
     folder = registered.path.parent
     (folder / f"{missing}.py").write_text(f"raise ModuleNotFoundError(name={missing!r})")
 
-    result = process(STEP_3, env={"PYTHONPATH": str(folder)})
+    result = process(GET_TOKEN, env={"PYTHONPATH": str(folder)})
 
     assert (result.returncode, result.stdout) == (1, "")
     assert f"error: the package {missing} is not installed\n" in result.stderr
@@ -122,21 +122,21 @@ NO_SECONDS = ("0", "-1", "nan", "inf", "3601", "3600.1", "abc", "")
 @pytest.mark.parametrize(
     ("script", "argument", "said"),
     [
-        *((STEP_3, f"--timeout={value}", "argument --timeout") for value in NO_SECONDS),
-        (STEP_2, "--timeout=0", "argument --timeout"),
-        (STEP_2, "--timeou=5", "--timeou"),
-        (STEP_1, "--forc", "--forc"),
-        (STEP_1, "--bits=1024", "argument --bits"),
-        (STEP_1, "--timeout=5", "--timeout"),
-        (STEP_3, "-oyaml", "argument -o"),
-        (STEP_3, "--unknown", "--unknown"),
-        (STEP_2, "argument", "argument"),
-        (STEP_2, "--name=", "argument --name: must not be empty"),
-        (STEP_2, "--name= \u00a0", "argument --name: must not be empty"),
-        (STEP_2, "--name=a\nb", "argument --name: must not contain control"),
-        (STEP_2, "--name=a\x9bb", "argument --name: must not contain control"),
-        (STEP_2, "--name=a\udcff", "argument --name: must not contain control"),
-        (STEP_2, "--name=rocket \U00010000", "argument --name: must not contain char"),
+        *((GET_TOKEN, f"--timeout={value}", "argument --timeout") for value in NO_SECONDS),
+        (CREATE_APP, "--timeout=0", "argument --timeout"),
+        (CREATE_APP, "--timeou=5", "--timeou"),
+        (GENERATE_KEYS, "--forc", "--forc"),
+        (GENERATE_KEYS, "--bits=1024", "argument --bits"),
+        (GENERATE_KEYS, "--timeout=5", "--timeout"),
+        (GET_TOKEN, "-oyaml", "argument -o"),
+        (GET_TOKEN, "--unknown", "--unknown"),
+        (CREATE_APP, "argument", "argument"),
+        (CREATE_APP, "--name=", "argument --name: must not be empty"),
+        (CREATE_APP, "--name= \u00a0", "argument --name: must not be empty"),
+        (CREATE_APP, "--name=a\nb", "argument --name: must not contain control"),
+        (CREATE_APP, "--name=a\x9bb", "argument --name: must not contain control"),
+        (CREATE_APP, "--name=a\udcff", "argument --name: must not contain control"),
+        (CREATE_APP, "--name=rocket \U00010000", "argument --name: must not contain char"),
     ],
 )
 def test_wrong_usage_is_refused_before_anything_happens(
@@ -161,7 +161,7 @@ def test_name_in_any_script_and_timeout_are_accepted(
 
     # A terminal that cannot show the name shows escapes; Okta gets the name.
     options = ["--name", name, "--timeout", seconds]
-    result = process(STEP_2, *options, env={"PYTHONIOENCODING": "ascii"})
+    result = process(CREATE_APP, *options, env={"PYTHONIOENCODING": "ascii"})
 
     assert result.returncode == 0, result.stderr
     app = sandbox.org.clients[env_with_key["CLIENT_ID"] or ""]
@@ -172,11 +172,11 @@ def test_name_in_any_script_and_timeout_are_accepted(
 
 INTERRUPTS = [
     # the script, the request during which it is interrupted, what it has printed, a second one
-    (STEP_2, "POST /oauth2/v1/clients", "", ""),
-    (STEP_2, "POST /api/v1/apps/", "Scopes granted:\n\n(unknown)\n", ""),
-    (STEP_3, "POST /oauth2/v1/token", "", ""),
-    (STEP_3, "POST /oauth2/v1/token", "", "before"),
-    (STEP_3, "POST /oauth2/v1/token", "", "after"),
+    (CREATE_APP, "POST /oauth2/v1/clients", "", ""),
+    (CREATE_APP, "POST /api/v1/apps/", "Scopes granted:\n\n(unknown)\n", ""),
+    (GET_TOKEN, "POST /oauth2/v1/token", "", ""),
+    (GET_TOKEN, "POST /oauth2/v1/token", "", "before"),
+    (GET_TOKEN, "POST /oauth2/v1/token", "", "after"),
 ]
 
 
@@ -199,7 +199,7 @@ def test_interrupt_ends_the_wait_and_a_second_one_is_ignored(
         os.kill(os.getpid(), signal.SIGINT)
         turn.pause(None)
 
-    scene.env.write(CLIENT_ID="0oaAny" if script == STEP_3 else "")
+    scene.env.write(CLIENT_ID="0oaAny" if script == GET_TOKEN else "")
     scene.sandbox.faults.add(Fault(line, wait))
 
     try:
@@ -239,7 +239,7 @@ def test_output_that_cannot_be_written_does_not_stop_the_work(
 @pytest.mark.parametrize("closing", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
 def test_closed_streams_do_no_harm(closing: str, env: EnvFile, run: Run, tmp_path: Path) -> None:
     env.path.chmod(0o644)  # for a line on stderr
-    told = command(STEP_1, "--env-file", env.path)
+    told = command(GENERATE_KEYS, "--env-file", env.path)
 
     result = ended(["/bin/sh", "-c", f'exec "$@" {closing}', "sh", *told], stdin=subprocess.DEVNULL)
 
@@ -249,7 +249,7 @@ def test_closed_streams_do_no_harm(closing: str, env: EnvFile, run: Run, tmp_pat
     assert (env["PRIVATE_KEY"] or "").startswith("-----BEGIN PRIVATE KEY-----\n")
     assert env.path.read_text(encoding="utf-8").startswith("OKTA_URL=")
     assert [path.name for path in tmp_path.iterdir()] == [".env"]
-    assert run(STEP_1).returncode == 1  # the key in it is found
+    assert run(GENERATE_KEYS).returncode == 1  # the key in it is found
 
 
 @pytest.mark.parametrize("typed", [b"0oa2\n", b"\n", b"", b"\xff\xfe\n"])

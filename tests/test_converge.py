@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from conftest import SCOPES, STEP_1, STEP_3
+from conftest import GENERATE_KEYS, GET_TOKEN, SCOPES
 from faults import Action, html, patch, status
 from joserfc.jwk import RSAKey
 from scene import FORBIDDEN, GRANTED, Scene, instead, refused, with_body
@@ -20,8 +20,8 @@ WELL_KNOWN = "GET /.well-known/okta-organization"
 
 def test_new_key_is_added_beside_the_old_ones_and_works(scene: Scene) -> None:
     app = scene.settled(spare := {**scene.others, "status": "INACTIVE"})
-    assert scene.run(STEP_1, "--force").returncode == 0
-    assert scene.run(STEP_3).returncode == 3
+    assert scene.run(GENERATE_KEYS, "--force").returncode == 0
+    assert scene.run(GET_TOKEN).returncode == 3
     scene.sandbox.seen.clear()
     result = scene.ends(0)
     assert scene.changes() == [f"POST {KEYS.format(id=app.id)}"]
@@ -32,10 +32,10 @@ def test_new_key_is_added_beside_the_old_ones_and_works(scene: Scene) -> None:
     assert [key["status"] for key in app.keys] == ["ACTIVE", "INACTIVE", "ACTIVE"]
     assert f"the key {sent['kid']} was added" in result.stderr
     assert f"also trusts other keys: {scene.ours['kid']}; if nothing uses them" in result.stderr
-    assert scene.run(STEP_3).returncode == 0
+    assert scene.run(GET_TOKEN).returncode == 0
 
 
-def test_key_without_a_kid_has_to_be_mended_first(scene: Scene) -> None:
+def test_key_without_a_kid_must_be_fixed_first(scene: Scene) -> None:
     scene.named({**scene.others, "kid": None})
     for options in ([], ["--dry-run"]):
         assert "give it a key ID" in scene.ends(3, *options).stderr
@@ -48,7 +48,7 @@ def test_key_id_becomes_the_kid_of_our_key_at_the_app(kid: str | None, scene: Sc
     scene.ends(0)
     assert (scene.env["CLIENT_ID"], scene.env["KEY_ID"]) == (app.id, kid or "")
     assert scene.changes() == []
-    assert scene.run(STEP_3).returncode == 0  # the org knows no other kid
+    assert scene.run(GET_TOKEN).returncode == 0  # the org knows no other kid
 
 
 def test_missing_scope_is_granted_and_others_are_listed_not_removed(scene: Scene) -> None:

@@ -63,7 +63,7 @@ def test_app_that_no_longer_exists_counts_as_deleted(action: Action, scene: Scen
 @pytest.mark.parametrize(
     "probe", [html(200), html(404), status(404), status(200, {"cell": "x"}), empty()]
 )
-def test_host_that_is_not_an_okta_org_proves_no_deletion(probe: Action, scene: Scene) -> None:
+def test_404_from_another_host_is_not_a_deletion(probe: Action, scene: Scene) -> None:
     scene.fault(PROBE, probe, times=None)
     scene.env.write(CLIENT_ID=GONE)
     assert "is an Okta org" in scene.stops(4, "--delete", "--yes")

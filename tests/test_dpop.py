@@ -10,7 +10,7 @@ from typing import Any
 
 import dpop_requests as wire
 import pytest
-from conftest import STEP_3, EnvFile, Run
+from conftest import GET_TOKEN, EnvFile, Run
 from cryptography.hazmat.primitives.asymmetric import ec
 from faults import Fault, Sandbox, Turn, patched_date, status
 from joserfc import jwt
@@ -148,7 +148,7 @@ def test_dpop_decides_which_requests_have_a_proof(
     path = env_with_key.path
     os.utime(path, ns=(1_000_000_000, 1_000_000_000))
     before = path.read_bytes(), path.stat()[:9], os.listdir(path.parent)
-    result = run(STEP_3)
+    result = run(GET_TOKEN)
 
     assert result.returncode == code, result.stderr
     assert wire.kinds_in(sandbox) == kinds
@@ -171,14 +171,14 @@ def test_dpop_decides_which_requests_have_a_proof(
 
 
 @pytest.mark.usefixtures("bound")
-def test_nonces_that_are_already_useless_end_the_run(run: Run, sandbox: Sandbox) -> None:
+def test_second_nonce_challenge_ends_the_run(run: Run, sandbox: Sandbox) -> None:
     def forget_first(turn: Turn) -> None:
         answer = turn.work()
         turn.org.forget_nonces()
         turn.send(answer)
 
     sandbox.faults.add(Fault(wire.TOKEN, forget_first, times=None))
-    result = run(STEP_3)
+    result = run(GET_TOKEN)
     assert (result.returncode, result.stdout, len(sandbox.seen)) == (3, "", 2)
     assert "use_dpop_nonce" in result.stderr
 
@@ -198,7 +198,7 @@ def test_useless_nonce_challenge_is_a_refusal(
 ) -> None:
     body = {"error": "use_dpop_nonce", "error_description": wire.NEEDS_NONCE}
     sandbox.faults.add(Fault(wire.TOKEN, status(code, body, headers), times=None))
-    result = run(STEP_3, env={"DPOP": word})
+    result = run(GET_TOKEN, env={"DPOP": word})
     assert (result.returncode, result.stdout, len(sandbox.seen)) == (3, "", requests_seen)
     assert wire.NEEDS_NONCE in result.stderr
 
@@ -231,7 +231,7 @@ def test_wrong_clock_is_corrected_for_the_token_and_for_its_use(
     sandbox.org.clock = lambda: time.time() + ahead
     env_with_key.write(DPOP=word)
     told = wire.told_by(sandbox)
-    result = run(STEP_3, "-o", "header", "--for", "GET", users)
+    result = run(GET_TOKEN, "-o", "header", "--for", "GET", users)
 
     assert result.returncode == 0, result.stderr
     assert first in told[not word]
@@ -248,7 +248,7 @@ def test_date_of_the_token_corrects_the_proof_for_its_use(
 ) -> None:
     sandbox.org.clock = lambda: time.time() + 100
     sandbox.faults.add(Fault(wire.TOKEN, patched_date(-100)))  # the challenge tells nothing
-    result = run(STEP_3, "-o", "header", "--for", "GET", users)
+    result = run(GET_TOKEN, "-o", "header", "--for", "GET", users)
     asked = wire.claims_of(wire.proofs_in(sandbox)[-1])
     used = wire.claims_of(wire.headers_in(result.stdout)["DPoP"])
     assert 90 < used["iat"] - asked["iat"] < 110
@@ -271,7 +271,7 @@ def test_proof_refused_for_its_time_is_retried_once_if_the_date_differs(
     body = {"error": "invalid_dpop_proof", "error_description": text}
     headers = {"date": formatdate(time.time() + date_off, usegmt=True)}
     sandbox.faults.add(Fault(wire.TOKEN, status(400, body, headers), times=None))
-    result = run(STEP_3)
+    result = run(GET_TOKEN)
     assert (result.returncode, result.stdout, len(sandbox.seen)) == (3, "", requests_seen)
     assert text in result.stderr
     assert hint in hint_of(result.stderr)
@@ -283,7 +283,7 @@ def test_proof_refused_for_its_time_is_retried_once_if_the_date_differs(
 def test_only_a_refused_proof_leads_to_a_proof(code: str, run: Run, sandbox: Sandbox) -> None:
     body = {"error": code, "error_description": "The DPoP proof JWT header is missing."}
     sandbox.faults.add(Fault(wire.TOKEN, status(400, body)))
-    assert (run(STEP_3).returncode, len(sandbox.seen)) == (3, 1)
+    assert (run(GET_TOKEN).returncode, len(sandbox.seen)) == (3, 1)
 
 
 # Output
@@ -296,7 +296,7 @@ def test_form_in_which_the_token_is_useless_is_refused(
     env_with_key: EnvFile, run: Run, sandbox: Sandbox, word: str, form: str
 ) -> None:
     env_with_key.write(DPOP=word)
-    result = run(STEP_3, "-o", form)
+    result = run(GET_TOKEN, "-o", form)
     assert (result.returncode, result.stdout) == (1, "")
     assert HOW in result.stderr
     assert "eyJ" not in result.stderr
@@ -305,7 +305,7 @@ def test_form_in_which_the_token_is_useless_is_refused(
 
 @pytest.mark.usefixtures("bound")
 def test_json_has_the_thumbprint_of_a_new_key(run: Run, sandbox: Sandbox) -> None:
-    first, result = run(STEP_3, "-o", "json"), run(STEP_3, "-o", "json")
+    first, result = run(GET_TOKEN, "-o", "json"), run(GET_TOKEN, "-o", "json")
 
     assert result.returncode == 0, result.stderr
     shown = json.loads(result.stdout)
@@ -323,7 +323,7 @@ def test_json_has_the_thumbprint_of_a_new_key(run: Run, sandbox: Sandbox) -> Non
 def test_proof_is_bound_to_this_token_method_and_url(
     method: str, run: Run, sandbox: Sandbox, users: str
 ) -> None:
-    result = run(STEP_3, "-o", "header", "--for", method, f"{users}/00u1?sendEmail=true#x")
+    result = run(GET_TOKEN, "-o", "header", "--for", method, f"{users}/00u1?sendEmail=true#x")
 
     assert result.returncode == 0, result.stderr
     assert wire.kinds_in(sandbox) == [wire.PROOF, wire.NONCE]
@@ -343,7 +343,7 @@ def test_header_lines_work_only_for_their_request_and_once(
     run: Run, sandbox: Sandbox, users: str, query: str
 ) -> None:
     def lines(method: str, path: str) -> dict[str, str]:
-        result = run(STEP_3, "-o", "header", "--for", method, f"{users}{path}{query}")
+        result = run(GET_TOKEN, "-o", "header", "--for", method, f"{users}{path}{query}")
         assert (result.returncode, result.stderr) == (0, "")
         return wire.headers_in(result.stdout)
 

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 
 import pytest
-from conftest import STEP_3
+from conftest import GET_TOKEN
 from dpop_requests import Body, of_the_app
 from faults import Action, reset_after, status
 from scene import FORBIDDEN, Jwk, Scene
@@ -96,7 +96,7 @@ def test_dpop_false_at_an_org_that_requires_dpop_is_explained(scene: Scene, app:
     scene.sandbox.org.require_dpop = True
     scene.env.write(DPOP="false")
     scene.ends(0)
-    refusal = scene.run(STEP_3)
+    refusal = scene.run(GET_TOKEN)
     assert (refusal.returncode, app.dpop_bound) == (3, False)
     hint = refusal.stderr.partition("what to do: ")[2]
     assert "set DPOP=true in .env" in hint

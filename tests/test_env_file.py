@@ -16,7 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, command, trusting
+from conftest import (
+    CREATE_APP,
+    GENERATE_KEYS,
+    GET_TOKEN,
+    ROOT,
+    SCOPES,
+    EnvFile,
+    Run,
+    command,
+    trusting,
+)
 from cryptography.hazmat.primitives.asymmetric import rsa
 from faults import Fault, Sandbox, delay, patch
 
@@ -369,7 +379,7 @@ def test_two_first_runs_at_once_register_one_app(
     values = keys.settings_of(key)
     env.write(**{name: values[name] for name in names or values})
     sandbox.faults.add(Fault("GET /oauth2/v1/clients", delay(1), times=2))
-    runs = [begun(env, sandbox, STEP_2) for _ in range(2)]
+    runs = [begun(env, sandbox, CREATE_APP) for _ in range(2)]
     said = [process.communicate(timeout=60)[1] for process in runs]
     assert [process.returncode for process in runs] == [0, 0], said
     (app,) = sandbox.org.clients.values()
@@ -381,7 +391,11 @@ def test_two_first_runs_at_once_register_one_app(
 
 @pytest.mark.parametrize(
     ("told", "code"),
-    [((STEP_1,), 1), ((STEP_1, "--force"), 0), ((STEP_2, "--delete", "--yes"), 0)],
+    [
+        ((GENERATE_KEYS,), 1),
+        ((GENERATE_KEYS, "--force"), 0),
+        ((CREATE_APP, "--delete", "--yes"), 0),
+    ],
 )
 def test_only_runs_that_change_the_file_wait(
     told: tuple[str, ...], code: int, env_with_key: EnvFile, app: Client, run: Run, sandbox: Sandbox
@@ -396,10 +410,14 @@ def test_only_runs_that_change_the_file_wait(
     env, other = env_with_key, str(env_with_key.path.with_name("other.env"))
     env.write(SCOPES="okta.users.read okta.groups.read")
     sandbox.faults.add(Fault("POST /api/v1/apps/", patch(wait)))
-    free = [(STEP_3, "--check"), (STEP_2, "--dry-run"), (STEP_2, "--delete", "--dry-run")]
-    with begun(env, sandbox, STEP_2) as first:
+    free = [
+        (GET_TOKEN, "--check"),
+        (CREATE_APP, "--dry-run"),
+        (CREATE_APP, "--delete", "--dry-run"),
+    ]
+    with begun(env, sandbox, CREATE_APP) as first:
         assert reached.wait(30)
-        for each in (*free, (STEP_1, "--env-file", other)):
+        for each in (*free, (GENERATE_KEYS, "--env-file", other)):
             result = run(*each)
             assert (result.returncode, "another run" in result.stderr) == (0, False), result.stderr
         with begun(env, sandbox, *told) as second:
@@ -410,4 +428,4 @@ def test_only_runs_that_change_the_file_wait(
             go_on.set()
             said = [first.communicate(timeout=30)[1], second.stderr.read()]
     assert [first.returncode, second.returncode] == [0, code], said
-    assert bool(sandbox.org.clients) == (told[0] == STEP_1)
+    assert bool(sandbox.org.clients) == (told[0] == GENERATE_KEYS)

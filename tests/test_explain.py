@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
-from conftest import ROOT, STEP_2, STEP_3, EnvFile, Run, clean_environment
+from conftest import CREATE_APP, GET_TOKEN, ROOT, EnvFile, Run, clean_environment
 from dpop_requests import TOKEN, bare_claims, claims_of
 from faults import Action, Fault, Sandbox, huge, reset_before, status
 
@@ -35,7 +35,7 @@ def claims_shown(block: str, name: str) -> Any:
 
 @pytest.mark.usefixtures("bound")
 def test_requests_are_shown_with_decoded_jwts(run: Run, sandbox: Sandbox, env: EnvFile) -> None:
-    result = run(STEP_3, "--check", "--explain")
+    result = run(GET_TOKEN, "--check", "--explain")
 
     assert result.returncode == 0
     *token_requests, called = blocks(result.stderr, ">")
@@ -64,7 +64,7 @@ def test_changes_of_the_app_are_shown_as_json(
     env_with_key: EnvFile, run: Run, sandbox: Sandbox
 ) -> None:
     env_with_key.write(DPOP="true", ADMIN_ROLES="READ_ONLY_ADMIN")
-    result = run(STEP_2, "--explain")
+    result = run(CREATE_APP, "--explain")
 
     assert result.returncode == 0
     assert len(blocks(result.stderr, "<")) == len(sandbox.seen)
@@ -84,7 +84,7 @@ def test_each_attempt_is_shown_only_if_asked_for(
     run: Run, sandbox: Sandbox, options: tuple[str, ...], shown: int
 ) -> None:
     sandbox.faults.add(Fault(TOKEN, reset_before()))
-    result = run(STEP_3, *options)
+    result = run(GET_TOKEN, *options)
     assert (result.returncode, len(sandbox.seen)) == (0, 2)
     assert len(blocks(result.stderr, ">")) == 2 * len(blocks(result.stderr, "<")) == shown
 
@@ -97,7 +97,7 @@ def test_each_attempt_is_shown_only_if_asked_for(
 @pytest.mark.usefixtures("app")
 def test_hostile_response_is_cut(run: Run, sandbox: Sandbox, action: Action, size: str) -> None:
     sandbox.faults.add(Fault(TOKEN, action))
-    result = run(STEP_3, "--explain")
+    result = run(GET_TOKEN, "--explain")
     assert result.returncode == 4
     assert len(result.stderr) < 3 * explain.LONGEST
     assert re.search(rf"^< … \(cut here: {size} bytes in all\)$", result.stderr, re.MULTILINE)

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 import faults
 import pytest
-from conftest import SCOPES, STEP_2, STEP_3, EnvFile, Run, public_jwk
+from conftest import CREATE_APP, GET_TOKEN, SCOPES, EnvFile, Run, public_jwk
 from dpop_requests import TOKEN, bare_claims, of_the_app
 from faults import PROXY_PAGE, Action, Fault, Sandbox, Turn, patch, redirect, status
 from scene import Scene
@@ -205,7 +205,7 @@ def test_create_app_survives_and_the_next_run_completes_the_app(
         env_with_key.write(CLIENT_ID=planted.id, **wanted)
     before, line = env_with_key.values(), line.format(id=planted.id)
     sandbox.faults.add(Fault(line, trouble.action, skip=skip, times=None))
-    result = run(STEP_2, *trouble.patience)
+    result = run(CREATE_APP, *trouble.patience)
 
     # Roles are only read to warn of an app without any.
     expected = DONE if place == "reading-roles" else expected_code(place, name)
@@ -218,7 +218,7 @@ def test_create_app_survives_and_the_next_run_completes_the_app(
     assert env_with_key.values() | {"CLIENT_ID": ""} == before | {"CLIENT_ID": ""}
     assert not env_with_key["CLIENT_ID"] or env_with_key["CLIENT_ID"] in sandbox.org.clients
     sandbox.faults.clear()
-    assert run(STEP_2).returncode == 0
+    assert run(CREATE_APP).returncode == 0
     ours = sandbox.org.clients[env_with_key["CLIENT_ID"] or ""]
     assert (ours is planted, len(sandbox.org.clients)) == (later, 2 - later)
     moduli = {env_with_key["MODULUS"], *([public_jwk(other_key)["n"]] if later else [])}
@@ -244,7 +244,7 @@ def test_get_access_token_survives_and_prints_a_token_or_nothing(
     trouble = (TROUBLES | ONLY_TOKEN)[name]
     before = env_with_key.path.read_bytes()
     sandbox.faults.add(Fault(TOKEN, trouble.action, times=None))
-    result = run(STEP_3, *trouble.patience, "-o", "json")
+    result = run(GET_TOKEN, *trouble.patience, "-o", "json")
 
     assert result.returncode == trouble.code, result.stderr
     assert len(jtis(sandbox)) == len(sandbox.seen) == trouble.attempts
@@ -258,7 +258,7 @@ def test_get_access_token_survives_and_prints_a_token_or_nothing(
     assert env_with_key.path.read_bytes() == before
     sandbox.faults.clear()
     sandbox.faults.add(Fault(TOKEN, trouble.action, times=trouble.attempts - 1))
-    again = run(STEP_3, "-o", "token")
+    again = run(GET_TOKEN, "-o", "token")
     assert (again.returncode, again.stdout.count(".")) == (0, 2), again.stderr
     assert again.stderr.count("\n") == again.stderr.count("; retrying") == trouble.attempts - 1
     assert list(sandbox.org.clients) == [app.id]
@@ -276,7 +276,7 @@ def test_reads_grants_and_roles_are_tried_three_times(
 ) -> None:
     env_with_key.write(ADMIN_ROLES="READ_ONLY_ADMIN")
     sandbox.faults.add(Fault(line, TROUBLES[name].action, times=2))
-    result = run(STEP_2)
+    result = run(CREATE_APP)
 
     assert (result.returncode, pauses) == (0, [0.5, 1.5]), result.stderr
     (client,) = sandbox.org.clients.values()
@@ -284,22 +284,22 @@ def test_reads_grants_and_roles_are_tried_three_times(
     sandbox.seen.clear()
     sandbox.faults.add(Fault(SEARCH, TROUBLES[name].action, times=3))
     env_with_key.write(CLIENT_ID="")
-    assert (run(STEP_2).returncode, sent(sandbox)) == (4, [SEARCH] * 3)
+    assert (run(CREATE_APP).returncode, sent(sandbox)) == (4, [SEARCH] * 3)
 
 
 @pytest.mark.parametrize(
     ("script", "line", "action", "times", "code", "waits"),
     [
-        (STEP_3, TOKEN, faults.rate_limit(600, 0, 1), 1, 0, [2]),
-        (STEP_3, TOKEN, faults.rate_limit(600, 0, 1, 3 * DAY), 1, 0, [2]),
-        (STEP_3, TOKEN, faults.rate_limit(0, 0, 1, -400 * DAY), 1, 0, [2]),
-        (STEP_3, TOKEN, faults.rate_limit(600, 0, -5), 1, 0, [1]),
-        (STEP_3, TOKEN, faults.rate_limit(600, 0, 60), 1, 0, [61]),
-        (STEP_3, TOKEN, faults.rate_limit(600, 0, 60), 2, 4, [61]),
-        (STEP_3, TOKEN, faults.rate_limit(600, 0, 90), 1, 4, []),
-        (STEP_2, REGISTER, faults.rate_limit(600, 0, 0), 1, 0, [1]),
-        (STEP_2, GRANT, faults.rate_limit(600, 0, 60), 9, 0, [61] * 9),
-        (STEP_2, GRANT, faults.rate_limit(600, 0, 60), 10, 4, [61] * 9),
+        (GET_TOKEN, TOKEN, faults.rate_limit(600, 0, 1), 1, 0, [2]),
+        (GET_TOKEN, TOKEN, faults.rate_limit(600, 0, 1, 3 * DAY), 1, 0, [2]),
+        (GET_TOKEN, TOKEN, faults.rate_limit(0, 0, 1, -400 * DAY), 1, 0, [2]),
+        (GET_TOKEN, TOKEN, faults.rate_limit(600, 0, -5), 1, 0, [1]),
+        (GET_TOKEN, TOKEN, faults.rate_limit(600, 0, 60), 1, 0, [61]),
+        (GET_TOKEN, TOKEN, faults.rate_limit(600, 0, 60), 2, 4, [61]),
+        (GET_TOKEN, TOKEN, faults.rate_limit(600, 0, 90), 1, 4, []),
+        (CREATE_APP, REGISTER, faults.rate_limit(600, 0, 0), 1, 0, [1]),
+        (CREATE_APP, GRANT, faults.rate_limit(600, 0, 60), 9, 0, [61] * 9),
+        (CREATE_APP, GRANT, faults.rate_limit(600, 0, 60), 10, 4, [61] * 9),
     ],
 )
 @pytest.mark.usefixtures("app")
@@ -315,7 +315,7 @@ def test_rate_limits_are_waited_for_by_oktas_clock_if_they_end_soon(
     sandbox: Sandbox,
     pauses: list[float],
 ) -> None:
-    if script == STEP_2:
+    if script == CREATE_APP:
         env_with_key.write(CLIENT_ID="")
         sandbox.org.clients.clear()
     sandbox.faults.add(Fault(line, action, times=times))
@@ -324,7 +324,7 @@ def test_rate_limits_are_waited_for_by_oktas_clock_if_they_end_soon(
     assert (result.returncode, pauses) == (code, waits), result.stderr
     assert result.stderr.count("rate limit is reached; retrying in ") == len(waits)
     assert f"in {waits[0] if waits else 91} seconds" in result.stderr
-    assert sent(sandbox).count(REGISTER) == (script == STEP_2) + (line == REGISTER)
+    assert sent(sandbox).count(REGISTER) == (script == CREATE_APP) + (line == REGISTER)
 
 
 LAG = [SEARCH] * (1 + len(app_choice.LAG_PAUSES))
@@ -353,7 +353,7 @@ def test_registration_without_a_response_is_looked_for_before_it_is_repeated(
     sandbox: Sandbox,
 ) -> None:
     sandbox.faults.add(Fault(REGISTER, action, times=times))
-    result = run(STEP_2)
+    result = run(CREATE_APP)
 
     assert result.returncode == code, result.stderr
     assert sent(sandbox)[: 1 + len(requests)] == [SEARCH, *requests]
@@ -405,7 +405,7 @@ def test_clock_is_corrected_once_from_five_seconds_to_a_day_if_okta_says_so(
         turn.send(Response(401, body, {"date": turn.date(skew)}))
 
     sandbox.faults.add(Fault(TOKEN, refuse, times=times))
-    result = run(STEP_3, "-o", "token")
+    result = run(GET_TOKEN, "-o", "token")
     assert (result.returncode, len(sandbox.seen)) == (code, attempts), result.stderr
     off = re.findall(rf"clock is (\d+) s {'slow' if skew > 0 else 'fast'}: ", result.stderr)
     assert [abs(int(seconds) - abs(skew)) <= 2 for seconds in off] == [True] * (attempts - 1)
@@ -441,7 +441,7 @@ def test_app_without_usable_keys_or_settings_is_not_changed(keys: Any, scene: Sc
 
     scene.sandbox.faults.add(Fault(f"GET /api/v1/apps/{app.id}", of_the_app(change), times=None))
 
-    result = scene.step_2()
+    result = scene.create_app()
 
     code, said = (4, "no settings.oauthClient") if keys == "no settings" else (3, "INACTIVE key")
     assert (result.returncode, app.dpop_bound) == (code, False), result.stderr
@@ -467,7 +467,7 @@ def test_refusal_with_the_status_of_a_success_is_a_refusal(
     app = scene.settled(granted="")
     scene.env.write(ADMIN_ROLES="READ_ONLY_ADMIN")
     scene.sandbox.faults.add(Fault(line.format(id=app.id), status(200, body), times=None))
-    result = scene.step_2()
+    result = scene.create_app()
     assert result.returncode == code, result.stderr
     assert ("E0000006" in result.stderr) == (code == 3)
     assert ("was assigned" in result.stderr) == (line == GRANT and code == 3)
@@ -487,7 +487,7 @@ def test_control_characters_of_a_server_are_shown_as_escapes(
     header = {"x-okta-request-id": NASTY.replace("\r", "")}
     action = status(code, refusal(code, f"E1{NASTY}", NASTY).answer.body, header)
     sandbox.faults.add(Fault("", action, times=None))
-    result = run(STEP_3, "-v", "-o", "token")
+    result = run(GET_TOKEN, "-v", "-o", "token")
     assert result.returncode == (3 if code == 400 else 4)
     assert re.findall(r"[^\n -~…]", result.stderr) == []
     for text in (r"\x1b[2J", r"\u202e", "end"):
@@ -512,12 +512,12 @@ def test_long_text_of_a_server_is_cut(
     body: object, headers: dict[str, str], run: Run, sandbox: Sandbox
 ) -> None:
     sandbox.faults.add(Fault(TOKEN, status(400, body, headers)))
-    result = run(STEP_3, "-v", "-o", "token")
+    result = run(GET_TOKEN, "-v", "-o", "token")
     assert result.returncode in (3, 4)
     assert max(map(len, result.stderr.splitlines())) < 1000
 
 
-@pytest.mark.parametrize("script", [STEP_2, STEP_3])
+@pytest.mark.parametrize("script", [CREATE_APP, GET_TOKEN])
 @pytest.mark.usefixtures("app")
 def test_verbose_has_a_line_for_each_request(script: str, run: Run, sandbox: Sandbox) -> None:
     assert sandbox.url not in run(script).stderr
@@ -552,7 +552,7 @@ def test_ca_file_at_fault_is_named(
     other.write_bytes(make_certificate().ca_pem)
     bundles = {"REQUESTS_CA_BUNDLE": first, "CURL_CA_BUNDLE": second}
     files = {"other": other, "right": sandbox.ca_file}
-    result = run(STEP_3, env={name: path.format(**files) for name, path in bundles.items()})
+    result = run(GET_TOKEN, env={name: path.format(**files) for name, path in bundles.items()})
 
     problem, _, hint = result.stderr.partition("what to do: ")
     assert result.returncode == code, result.stderr
@@ -563,7 +563,7 @@ def test_ca_file_at_fault_is_named(
 @pytest.mark.parametrize("host", ["no-such-org.invalid", "127.0.0.1:1"])
 @pytest.mark.usefixtures("app")
 def test_host_that_is_not_there_is_one_message(host: str, run: Run) -> None:
-    result = run(STEP_3, env={"OKTA_URL": f"https://{host}", "NO_PROXY": "*"})
+    result = run(GET_TOKEN, env={"OKTA_URL": f"https://{host}", "NO_PROXY": "*"})
     assert (result.returncode, result.stdout) == (4, "")
     assert re.search(f"asking for a token for .*{host}.*\nwhat to do: ", result.stderr)
 
@@ -575,6 +575,6 @@ def test_no_thread_to_be_had_is_a_local_error(run: Run, monkeypatch: pytest.Monk
             raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(org, "threading", SimpleNamespace(Thread=NoMore))
-    result = run(STEP_3)
+    result = run(GET_TOKEN)
     assert (result.returncode, result.stdout) == (1, "")
     assert "cannot start another thread\nwhat to do: " in result.stderr

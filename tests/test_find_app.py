@@ -1,7 +1,7 @@
 """create_okta_service_app.py finds its app: by CLIENT_ID, or as the one that holds only our key."""
 
 import pytest
-from conftest import SCOPES, STEP_3
+from conftest import GET_TOKEN, SCOPES
 from faults import Action, status
 from scene import GONE, INVALID_CLIENT, Scene, changed, listed, refused
 
@@ -174,7 +174,7 @@ def test_bad_id_matters_only_for_our_app(whose: str, shown: bool, code: int, sce
 
 def test_get_access_token_says_how_to_activate_the_app(scene: Scene) -> None:
     scene.settled(status="INACTIVE")
-    result = scene.run(STEP_3)
+    result = scene.run(GET_TOKEN)
     assert (result.returncode, "activate it at Applications" in result.stderr) == (3, True)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 import pytest
-from conftest import SCOPES, STEP_3, EnvFile, Run, public_jwk
+from conftest import GET_TOKEN, SCOPES, EnvFile, Run, public_jwk
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dpop_requests import TOKEN, call, header_of, headers_in
@@ -41,7 +41,7 @@ def form_of(sandbox: Sandbox, place: int = -1) -> dict[str, str]:
 
 
 def claims_of(signed: str, key: rsa.RSAPrivateKey) -> dict[str, Any]:
-    """Of an assertion, verified by a second JOSE library."""
+    """Return the claims of an assertion, verified by a second JOSE library."""
     return jwt.decode(signed, RSAKey.import_key(public_jwk(key)), algorithms=["RS256"]).claims
 
 
@@ -64,7 +64,7 @@ def test_request_is_the_documented_form_with_a_new_assertion(
 ) -> None:
     env_with_key.write(API_KEY="", MODULUS="not read", PUBLIC_KEY="not read")
     before, began = env_with_key.path.read_bytes(), int(time.time())
-    first, second = run(STEP_3), run(STEP_3)
+    first, second = run(GET_TOKEN), run(GET_TOKEN)
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     heading, blank, token, end = second.stdout.split("\n")
@@ -120,7 +120,7 @@ def test_assertion_is_signed_by_this_key_for_whole_seconds(
 
 def test_output_for_scripts_has_nothing_else_in_it(run: Run, sandbox: Sandbox) -> None:
     began = int(time.time())
-    token, whole, header = (run(STEP_3, "-o", form) for form in ("token", "json", "header"))
+    token, whole, header = (run(GET_TOKEN, "-o", form) for form in ("token", "json", "header"))
     ended = int(time.time())
 
     for result in (token, whole, header):
@@ -132,7 +132,7 @@ def test_output_for_scripts_has_nothing_else_in_it(run: Run, sandbox: Sandbox) -
     assert response == {"token_type": "Bearer", "expires_in": 3600, "scope": SCOPES}
     assert header.stdout.startswith("Authorization: Bearer ey")
     assert call(sandbox, headers_in(header.stdout)).status_code == 200
-    for_one = run(STEP_3, "-o", "header", "--for", "GET", f"{sandbox.url}/api/v1/users")
+    for_one = run(GET_TOKEN, "-o", "header", "--for", "GET", f"{sandbox.url}/api/v1/users")
     assert re.fullmatch(r"Authorization: Bearer ey[!-~]+\n", for_one.stdout)
 
 
@@ -149,7 +149,7 @@ def test_lifetime_is_shown_only_if_it_is_a_sensible_number_of_seconds(
 ) -> None:
     action = changed(expires_in=seconds, token_type="Other")  # noqa: S106 - not a password
     sandbox.faults.add(Fault(TOKEN, action, times=None))
-    whole, text, header = (run(STEP_3, "-o", form) for form in ("json", "text", "header"))
+    whole, text, header = (run(GET_TOKEN, "-o", form) for form in ("json", "text", "header"))
     assert [whole.returncode, text.returncode] == [0, 0], whole.stderr
     assert ("expires_at" in json.loads(whole.stdout)) == (told is not None)
     assert re.findall("[0-9]+", text.stderr) == ([] if told is None else [str(told)])
@@ -158,7 +158,7 @@ def test_lifetime_is_shown_only_if_it_is_a_sensible_number_of_seconds(
 
 def test_json_is_ascii(run: Run, sandbox: Sandbox) -> None:
     sandbox.faults.add(Fault(TOKEN, changed(note="\xe9\x9b")))
-    printed = run(STEP_3, "-o", "json").stdout
+    printed = run(GET_TOKEN, "-o", "json").stdout
     assert (printed.isascii(), json.loads(printed)["note"]) == (True, "\xe9\x9b")
 
 
@@ -167,7 +167,7 @@ def test_scopes_not_granted_are_named_in_a_warning(
     granted: str | None, run: Run, sandbox: Sandbox
 ) -> None:
     sandbox.faults.add(Fault(TOKEN, changed(scope=granted)))
-    result = run(STEP_3, "-o", "token")
+    result = run(GET_TOKEN, "-o", "token")
     assert (result.returncode, result.stdout.count("\n")) == (0, 1)
     named = re.findall(r"okta\.users\.\w+", result.stderr)
     # Without `scope`, all were granted (RFC 6749 section 5.1).
@@ -192,7 +192,7 @@ def test_response_without_a_usable_token_is_no_token(
 ) -> None:
     action = changed(**members)
     sandbox.faults.add(Fault(TOKEN, action, times=None))
-    result = run(STEP_3, "-o", "token")
+    result = run(GET_TOKEN, "-o", "token")
     assert (result.returncode, result.stdout, len(sandbox.seen)) == (4, "", 1)
     assert re.search(f"^error: {ASKING}{SCOPES}: .*{said}.*\nwhat to do: ", result.stderr)
 
@@ -213,7 +213,7 @@ def test_response_without_a_usable_token_is_no_token(
         ("days", "-2", "has an expiration too far into the future."),
     ],
 )
-def test_one_change_and_okta_refuses(
+def test_each_single_change_is_refused(
     setting: str,
     value: str,
     said: str,
@@ -230,7 +230,7 @@ def test_one_change_and_okta_refuses(
     else:
         port = sandbox.url.rpartition(":")[2]
         env_with_key.write(**{setting: value.format(key=pem(other_key), port=port)})
-    result = run(STEP_3)
+    result = run(GET_TOKEN)
 
     assert (result.returncode, result.stdout) == (3, "")
     assert ASKING in result.stderr
@@ -259,7 +259,7 @@ def test_hint_fits_the_description(
 ) -> None:
     said = {"error": error, "error_description": description}
     sandbox.faults.add(Fault(TOKEN, status(code, said), times=None))
-    result = run(STEP_3)
+    result = run(GET_TOKEN)
     assert (result.returncode, result.stdout) == (3, "")
     assert f"Okta answered {code} {error}: {description}" in result.stderr
     assert re.search(hint, result.stderr.partition("what to do: ")[2])

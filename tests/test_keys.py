@@ -6,7 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, plant, public_jwk
+from conftest import (
+    CREATE_APP,
+    GENERATE_KEYS,
+    GET_TOKEN,
+    ROOT,
+    SCOPES,
+    EnvFile,
+    Run,
+    plant,
+    public_jwk,
+)
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from faults import Fault, Sandbox, patch
@@ -32,7 +42,7 @@ REST = "PUBLIC_KEY MODULUS KEY_ID"
 
 @pytest.fixture
 def values(key: Key, other_key: Key) -> Values:
-    """Settings for words: NAME is of our key, other.NAME of another key, or NAME=value."""
+    """Return settings: NAME is of our key, other.NAME of another key, or NAME=value."""
 
     def of_words(words: str) -> dict[str, str]:
         found = {}
@@ -46,7 +56,7 @@ def values(key: Key, other_key: Key) -> Values:
 
 
 def assert_four_of_one_key(env: EnvFile, bits: int) -> None:
-    """As a second JOSE library sees them."""
+    """Return them as a second JOSE library sees them."""
     pem = env["PRIVATE_KEY"] or ""
     key = serialization.load_pem_private_key(pem.encode(), password=None)
     assert isinstance(key, Key)
@@ -67,7 +77,7 @@ def test_four_values_of_one_key_are_saved(
     text = "# my org\nPRIVATE_KEY=\nPUBLIC_KEY=p\nMODULUS=\nKEY_ID=k\nCLIENT_ID=0oa1\nA='$b${C}'\n"
     env.path.write_text(text, encoding="utf-8")
 
-    result = run(STEP_1, env=given)
+    result = run(GENERATE_KEYS, env=given)
 
     assert (result.returncode, result.stdout) == (0, DONE)
     warned = [line.split(" is also set")[0] for line in result.stderr.splitlines()]
@@ -86,7 +96,7 @@ def test_four_values_of_one_key_are_saved(
 def test_missing_file_is_created(options: str, bits: int, run: Run, tmp_path: Path) -> None:
     other = EnvFile(tmp_path / "prod.env")
 
-    result = run(STEP_1, *options.split(), env_file=other.path)
+    result = run(GENERATE_KEYS, *options.split(), env_file=other.path)
 
     assert (result.returncode, result.stdout, result.stderr) == (0, DONE, "")
     assert_four_of_one_key(other, bits)
@@ -115,24 +125,24 @@ def test_existing_key_is_replaced_only_with_force(
 ) -> None:
     env.path.write_bytes(text.encode())
 
-    refused, missed = run(STEP_1), run(STEP_3)
+    refused, missed = run(GENERATE_KEYS), run(GET_TOKEN)
 
     assert (refused.returncode, refused.stdout) == (1, "")
     assert all(part in refused.stderr for part in ("a key already exists", said, "--force"))
     assert "secret" not in refused.stderr
-    assert (STEP_2 in refused.stderr) == (said == "0oa1")
+    assert (CREATE_APP in refused.stderr) == (said == "0oa1")
     assert ("later line" in refused.stderr.partition("--force")[0]) == ("clears" in said)
     assert ("clears PRIVATE_KEY" in missed.stderr) == ("clears PRIVATE_KEY" in said)
     assert env.path.read_bytes() == text.encode()
     assert [path.name for path in env.path.parent.iterdir()] == [".env"]
-    forced = run(STEP_1, "--force")
-    assert (forced.returncode, f"`python {STEP_2}`" in forced.stderr) == (0, said == "0oa1")
+    forced = run(GENERATE_KEYS, "--force")
+    assert (forced.returncode, f"`python {CREATE_APP}`" in forced.stderr) == (0, said == "0oa1")
     assert env.path.with_name(".env.previous").read_bytes() == text.encode()
 
 
 def test_key_without_its_closing_quote_is_not_replaced(env: EnvFile, run: Run) -> None:
     env.path.write_text(text := "A=1\nPRIVATE_KEY='secret\nkey\nMODULUS='m'\n", encoding="utf-8")
-    refused = run(STEP_1, "--force")
+    refused = run(GENERATE_KEYS, "--force")
     assert (refused.returncode, env.path.read_text(encoding="utf-8")) == (1, text)
     assert "correct line 2: a closing quote is probably missing" in refused.stderr
     assert [path.name for path in env.path.parent.iterdir()] == [".env"]
@@ -146,7 +156,7 @@ def test_print_jwk_prints_the_public_key_and_changes_nothing(
     env_with_key.write(**{name: "" for name in FOUR.split() if name != source})
     before = env_with_key.path.read_bytes()
 
-    result = run(STEP_1, "--print-jwk", env=given)
+    result = run(GENERATE_KEYS, "--print-jwk", env=given)
 
     assert (result.returncode, result.stderr) == (0, "")
     jwk = public_jwk(key) | {"use": "sig", "alg": "RS256"}
@@ -158,7 +168,7 @@ def test_print_jwk_prints_the_public_key_and_changes_nothing(
 @pytest.mark.parametrize(("options", "code"), [("", 1), ("--force", 2), ("--bits 2048", 2)])
 def test_print_jwk_does_not_generate_a_key(options: str, code: int, env: EnvFile, run: Run) -> None:
     before = env.path.read_bytes()
-    result = run(STEP_1, "--print-jwk", *options.split())
+    result = run(GENERATE_KEYS, "--print-jwk", *options.split())
     assert (result.returncode, result.stdout) == (code, "")
     assert env.path.read_bytes() == before
 
@@ -179,7 +189,7 @@ WAYS: dict[str, Callable[[str], str]] = {
 def test_every_way_to_write_a_private_key_is_read(way: str, run: Run, key: Key) -> None:
     for form in (PKCS8, PKCS1):
         text = WAYS[way](key.private_bytes(PEM, form, PLAIN).decode())
-        result = run(STEP_1, "--print-jwk", env={"PRIVATE_KEY": text})
+        result = run(GENERATE_KEYS, "--print-jwk", env={"PRIVATE_KEY": text})
         assert result.returncode == 0, result.stderr
         assert json.loads(result.stdout)["n"] == public_jwk(key)["n"]
 
@@ -224,7 +234,7 @@ def test_what_the_file_lacks_is_derived_and_saved(
     known = org | {"SCOPES": SCOPES} | values(stored)
     scene.env.write(**known)
 
-    result = scene.step_2(env=values(given))
+    result = scene.create_app(env=values(given))
 
     assert result.returncode == 0, result.stderr
     (app,) = scene.sandbox.org.clients.values()
@@ -241,7 +251,7 @@ def test_kid_at_the_app_becomes_key_id_unless_the_file_holds_another_key(
     env.write(**values(f"other.{given}" if given else FOUR))
     before = dict(env.values())
 
-    result = run(STEP_2, env=values(given))
+    result = run(CREATE_APP, env=values(given))
 
     assert result.returncode == 0, result.stderr
     assert env.values() == before | ({} if given else {"KEY_ID": "theirs"})
@@ -253,7 +263,10 @@ def test_modulus_of_another_key_is_refused(
 ) -> None:
     env.write(**values("other.MODULUS" if given else "other.MODULUS PRIVATE_KEY"))
 
-    for result in (run(STEP_1, "--print-jwk", env=values(given)), run(STEP_2, env=values(given))):
+    for result in (
+        run(GENERATE_KEYS, "--print-jwk", env=values(given)),
+        run(CREATE_APP, env=values(given)),
+    ):
         assert (result.returncode, result.stdout, sandbox.seen) == (1, "", [])
         assert "MODULUS does not match PRIVATE_KEY" in result.stderr
         assert f"from {'the environment' if given else env.path}" in result.stderr
@@ -280,7 +293,7 @@ def test_key_replaced_meanwhile_is_not_mixed_with_the_registered_one(
 
     sandbox.faults.add(Fault("POST /oauth2/v1/clients", patch(changed)))
 
-    result = run(STEP_2)
+    result = run(CREATE_APP)
 
     now = values(f"PRIVATE_KEY {change}" if refused else FOUR)
     assert {name: env[name] for name in FOUR.split() if name in env.values()} == now
@@ -301,7 +314,7 @@ def test_private_key_that_others_can_read_is_warned_about(
     file.write(SCOPES="a", CLIENT_ID="0oaAny", OKTA_URL="127.0.0.1:1", **(pem if held else {}))
     file.path.chmod(mode)
 
-    result = run(STEP_3, env_file=file.path, env=pem)
+    result = run(GET_TOKEN, env_file=file.path, env=pem)
 
     warned = result.stderr.count(f"run `chmod 600 '{file.path}'`")
     assert warned == (MODES[mode] and held)
@@ -326,19 +339,19 @@ USELESS = [("n", 500), ("n", 0), ("q d", 500), ("iqmp d", 1)]
 
 
 @pytest.mark.parametrize(("parts", "bit"), [("", 0), *HURT, *USELESS], ids=str)
-@pytest.mark.parametrize("script", [STEP_2, STEP_3])
+@pytest.mark.parametrize("script", [CREATE_APP, GET_TOKEN])
 def test_damaged_key_is_refused_or_signs_correctly(
     script: str, parts: str, bit: int, env: EnvFile, run: Run, sandbox: Sandbox, key: Key
 ) -> None:
     env.write(PRIVATE_KEY=damaged(key, parts, bit))
-    if script == STEP_3:
+    if script == GET_TOKEN:
         plant(sandbox, env, key)
 
     result = run(script)
 
     if result.returncode == 0:  # OpenSSL may find the damage, and sign without that number
         assert (parts, bit) not in USELESS
-        assert run(STEP_3).returncode == 0
+        assert run(GET_TOKEN).returncode == 0
         assert sandbox.seen[-1].answer_status == 200
     else:
         assert parts

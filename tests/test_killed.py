@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 
 import pytest
-from conftest import ROOT, SCOPES, STEP_1, STEP_2, EnvFile, Run, command, trusting
+from conftest import CREATE_APP, GENERATE_KEYS, ROOT, SCOPES, EnvFile, Run, command, trusting
 from cryptography.hazmat.primitives.asymmetric import rsa
 from faults import Action, Fault, Sandbox, hang, patch, reset_after, reset_before, status
 from scene import Scene
@@ -126,14 +126,14 @@ def step(
 ) -> Step:
     held = keys.settings_of(key)
     if request.param == "generate":
-        return Step(env, sandbox, (STEP_1,), KEY_NAMES)
+        return Step(env, sandbox, (GENERATE_KEYS,), KEY_NAMES)
     if request.param == "register":  # from a private key alone: it writes twice
         env.write(PRIVATE_KEY=held["PRIVATE_KEY"])
-        return Step(env, sandbox, (STEP_2,), ())
+        return Step(env, sandbox, (CREATE_APP,), ())
     env.write(**held)
     for name in (".env.previous", ".env.previous.1"):
         EnvFile(env.path.with_name(name)).write(A=name)
-    return Step(env, sandbox, (STEP_1, "--force"), KEY_NAMES)
+    return Step(env, sandbox, (GENERATE_KEYS, "--force"), KEY_NAMES)
 
 
 QUICK = [(step, "/env_file.py", *how) for step in EVERY for how in (("SIGKILL", 5), ("SIGINT", 3))]
@@ -159,11 +159,11 @@ def test_next_run_completes_a_stopped_one(
         assert (result.stderr.splitlines()[-1:] == ["interrupted"]) == (name == "SIGINT")
         assert "Traceback" not in result.stderr
         assert step.faults() == [], number
-        there = step.told == (STEP_1,) and step.changed()  # a key that must not be replaced
+        there = step.told == (GENERATE_KEYS,) and step.changed()  # a key that must not be replaced
         again = run(*step.told)
         assert again.returncode == there, again.stderr
         assert (step.faults(), [*step.folder.glob("*.pkj-*")]) == ([], [])
-        if step.told == (STEP_2,):
+        if step.told == (CREATE_APP,):
             assert list(step.sandbox.org.clients) == [step.env["CLIENT_ID"]]
         step.restore()
 
@@ -225,14 +225,14 @@ def prepare(scene: Scene, case: str) -> list[str]:
 def test_next_run_completes_a_killed_one(case: str, number: int, done: bool, scene: Scene) -> None:
     kids, sandbox = prepare(scene, case), scene.sandbox
     sandbox.faults.add(Fault("", hang(after_work=done), skip=number))
-    told, null = command(STEP_2, "--env-file", scene.env.path), subprocess.DEVNULL
+    told, null = command(CREATE_APP, "--env-file", scene.env.path), subprocess.DEVNULL
     with subprocess.Popen(told, env=trusting(sandbox, None), stdout=null, stderr=null) as process:
         hung = sandbox.faults.hanging.wait(30)
         process.kill()
     assert (hung, len(sandbox.seen)) == (True, number + 1)
     sandbox.faults.clear()
 
-    result = scene.step_2()
+    result = scene.create_app()
 
     assert result.returncode == 0, result.stderr
     (client,) = sandbox.org.clients.values()
@@ -248,7 +248,7 @@ def test_next_run_completes_a_killed_one(case: str, number: int, done: bool, sce
 def test_all_requests_were_killed(case: str, scene: Scene) -> None:
     prepare(scene, case)
     scene.sandbox.seen.clear()
-    assert scene.step_2().returncode == 0
+    assert scene.create_app().returncode == 0
     assert [seen.request.method for seen in scene.sandbox.seen] == REQUESTS[case]
 
 
@@ -260,7 +260,7 @@ def test_unreadable_app_is_not_replaced(code: int, refusal: dict[str, str], scen
     app = scene.settled()
     fetching = f"GET /oauth2/v1/clients/{app.id}"
     scene.sandbox.faults.add(Fault(fetching, status(code, refusal)))
-    result = scene.step_2()
+    result = scene.create_app()
     assert (result.returncode, result.stdout) == (3, "")
     assert (scene.sent(), scene.env["CLIENT_ID"]) == ([fetching], app.id)
 
@@ -271,7 +271,7 @@ def test_pages_that_lead_back_to_one_another_end_the_run(scene: Scene) -> None:
         url = f"{scene.sandbox.url}/oauth2/v1/clients?{query}"
         links = {"link": f'<https://self.invalid/>; rel="self", <{url}>; rel="next"'}
         scene.sandbox.faults.add(Fault("GET /oauth2/v1/clients", status(200, [], links)))
-    result = scene.step_2()
+    result = scene.create_app()
     assert (result.returncode, result.stdout) == (4, "")
     assert "never end" in result.stderr
     assert scene.sent() == ["GET /oauth2/v1/clients?limit=200", "GET /oauth2/v1/clients?b"]
@@ -289,18 +289,18 @@ def test_pages_that_lead_back_to_one_another_end_the_run(scene: Scene) -> None:
         ),
     ],
 )
-def test_key_that_a_person_has_to_mend_stops_the_run(
+def test_key_that_needs_manual_repair_stops_the_run(
     whose: str, member: str, wrong: str | None, mended: str, code: int, said: str, scene: Scene
 ) -> None:
     app = scene.plant(getattr(scene, whose) | {member: wrong})
     scene.env.write(CLIENT_ID=app.id)
     before = scene.env.path.read_bytes()
-    result = scene.step_2()
+    result = scene.create_app()
     assert (result.returncode, scene.changes()) == (code, []), result.stderr
     assert said in result.stderr
     assert scene.env.path.read_bytes() == before
     app.keys[0][member] = mended
-    assert scene.step_2().returncode == 0
+    assert scene.create_app().returncode == 0
     assert (len(app.keys), scene.env["KEY_ID"]) == (1 + (whose == "others"), app.keys[-1]["kid"])
 
 
@@ -325,7 +325,7 @@ def test_key_and_grant_count_if_the_org_lists_them(
     app = scene.plant(scene.others)
     scene.env.write(CLIENT_ID=app.id, KEY_ID="of-others")
     scene.sandbox.faults.add(Fault(f"POST /api/v1/apps/{app.id}/{part}", action, times=None))
-    result = scene.step_2()
+    result = scene.create_app()
     assert result.returncode == code, result.stderr
     added = code == 0 or part == "grants"
     assert (len(app.keys) == 2) == ("was added" in result.stderr) == added
@@ -348,7 +348,7 @@ def test_key_and_grant_count_if_the_org_lists_them(
 def test_wrong_role_is_named(roles: str, code: int, said: str, scene: Scene) -> None:
     app = scene.settled()
     scene.env.write(ADMIN_ROLES=roles)
-    result = scene.step_2()
+    result = scene.create_app()
     assert (result.returncode, list(app.roles)) == (code, ["REPORT_ADMIN"] if code == 3 else [])
     assert said in result.stderr
     assert bool(scene.sandbox.seen) == (code == 3)

@@ -9,7 +9,16 @@ from urllib.parse import parse_qs
 
 import dotenv
 import pytest
-from conftest import SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment, public_jwk
+from conftest import (
+    CREATE_APP,
+    GENERATE_KEYS,
+    GET_TOKEN,
+    SCOPES,
+    EnvFile,
+    Run,
+    clean_environment,
+    public_jwk,
+)
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from dpop_requests import header_of
@@ -76,7 +85,7 @@ def test_old_app_gets_a_token_without_kid_until_it_has_a_second_key(
     app.grants.update({scope: {} for scope in SCOPES.split()})
     dotenv.set_key(old_env.path, "CLIENT_ID", app.id)
     before = old_env.path.read_bytes()
-    result = run(STEP_3, "-o", "json")
+    result = run(GET_TOKEN, "-o", "json")
 
     assert (result.returncode, result.stderr) == (0, "")
     assert json.loads(result.stdout)["scope"] == SCOPES
@@ -85,22 +94,22 @@ def test_old_app_gets_a_token_without_kid_until_it_has_a_second_key(
     assert old_env.path.read_bytes() == before
 
     app.keys.append(app.keys[0] | {"kid": "two", "n": old_modulus(other_key)})
-    refused = run(STEP_3)
+    refused = run(GET_TOKEN)
     assert (refused.returncode, refused.stdout) == (3, "")
     assert "kid is invalid" in refused.stderr
 
     old_env.write(KEY_ID="O4O")
-    assert run(STEP_3).returncode == 0
+    assert run(GET_TOKEN).returncode == 0
 
 
 def test_old_key_is_registered_in_the_form_of_the_rfc_and_not_replaced(
     old_env: EnvFile, run: Run, sandbox: Sandbox, key: RSAPrivateKey
 ) -> None:
     before, text = old_env.values(), old_env.path.read_bytes()
-    first = run(STEP_1)
+    first = run(GENERATE_KEYS)
     assert (first.returncode, first.stdout, old_env.path.read_bytes()) == (1, "", text)
 
-    second, third = run(STEP_2), run(STEP_3)
+    second, third = run(CREATE_APP), run(GET_TOKEN)
     assert (second.returncode, third.returncode) == (0, 0), second.stderr + third.stderr
     (client,) = sandbox.org.clients.values()
     assert client.keys[0]["n"] == public_jwk(key)["n"]
@@ -113,7 +122,7 @@ def test_old_key_is_registered_in_the_form_of_the_rfc_and_not_replaced(
 def test_new_file_works_with_the_original_scripts(
     env: EnvFile, run: Run, sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    assert [run(STEP_1).returncode, run(STEP_2).returncode] == [0, 0]
+    assert [run(GENERATE_KEYS).returncode, run(CREATE_APP).returncode] == [0, 0]
 
     old = subprocess.run(
         [sys.executable, "-c", READ_AS_IN_2021, str(env.path)],

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, quote, quote_plus, urlencode
 
 import jwt
 import pytest
-from conftest import STEP_1, STEP_2, STEP_3, EnvFile, Run
+from conftest import CREATE_APP, GENERATE_KEYS, GET_TOKEN, EnvFile, Run
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from faults import Action, Fault, Sandbox, Turn, echo, patch, redirect, status
@@ -100,7 +100,7 @@ def test_text_is_masked(text: str, secrets: list[str], shown: str) -> None:
     assert masking.masked(text, secrets) == shown
 
 
-def test_what_a_terminal_would_obey_is_escaped() -> None:
+def test_control_sequences_are_escaped() -> None:
     harmless = "plain, größer, 日本\nc:\\n\n"
     # Colours, control characters, right to left, colours in 8 bits, a surrogate, a tag.
     obeyed = "\x1b[31m\r\t\x00\x07\x7f\u202e\x9b\ud800\U000e0041"
@@ -180,8 +180,8 @@ def said(*results: subprocess.CompletedProcess[str]) -> str:
 def test_only_the_token_is_shown(dpop: str, env: EnvFile, run: Run, sandbox: Sandbox) -> None:
     env.write(DPOP=dpop)
 
-    results = [run(STEP_1), run(STEP_2, "-v"), run(STEP_3, "-v", "-o", "json")]
-    results.append(run(STEP_1, "--force"))
+    results = [run(GENERATE_KEYS), run(CREATE_APP, "-v"), run(GET_TOKEN, "-v", "-o", "json")]
+    results.append(run(GENERATE_KEYS, "--force"))
 
     assert [result.returncode for result in results] == [0] * 4
     (token,) = re.findall(r'"access_token": "([^"]+)"', results[2].stdout)
@@ -236,7 +236,7 @@ def test_hostile_response_reveals_nothing(case: Any, app: Client, scene: Scene) 
     app.grants = {} if line == GRANTS else app.grants
     scene.sandbox.faults.add(Fault(line, response(token, *parts), times=None))
 
-    script = STEP_2 if line in (CLIENTS, GRANTS) else STEP_3
+    script = CREATE_APP if line in (CLIENTS, GRANTS) else GET_TOKEN
     result = scene.run(script, "-v", *["--check"] * (line == USERS))
 
     assert result.returncode == code, result.stderr
@@ -251,7 +251,7 @@ def test_netrc_replaces_no_header(run: Run, sandbox: Sandbox, tmp_path: Path) ->
     netrc.write_text("machine 127.0.0.1 login mallory password hunter2\n", encoding="utf-8")
     netrc.chmod(0o600)
     for where in ({"HOME": str(tmp_path)}, {"NETRC": str(netrc)}):
-        results = [run(STEP_2, env=where), run(STEP_3, "--check", env=where)]
+        results = [run(CREATE_APP, env=where), run(GET_TOKEN, "--check", env=where)]
         assert [result.returncode for result in results] == [0, 0], [r.stderr for r in results]
     schemes = {seen.request.headers.get("authorization", "").split(" ")[0] for seen in sandbox.seen}
     assert schemes == {"SSWS", "", "Bearer"}
@@ -288,7 +288,7 @@ def test_proxy_learns_nothing(env_with_key: EnvFile, run: Run, sandbox: Sandbox)
     with Proxy(("127.0.0.1", 0), socketserver.BaseRequestHandler) as proxy:
         threading.Thread(target=proxy.serve_forever, args=[0.05], daemon=True).start()
         via = {"HTTPS_PROXY": f"{WALTER}@127.0.0.1:{proxy.server_address[1]}", **NO_EXCEPTION}
-        second, third = run(STEP_2, "-v", env=via), run(STEP_3, "-v", "-o", "token", env=via)
+        second, third = run(CREATE_APP, "-v", env=via), run(GET_TOKEN, "-v", "-o", "token", env=via)
         proxy.shutdown()
 
     assert (second.returncode, third.returncode) == (0, 0), second.stderr + third.stderr
@@ -314,7 +314,7 @@ WRONG_PROXIES = [
 @pytest.mark.parametrize("url", WRONG_PROXIES)
 @pytest.mark.usefixtures("app")
 def test_wrong_proxy_is_named_without_its_password(url: str, run: Run, sandbox: Sandbox) -> None:
-    result = run(STEP_3, "-v", env={"HTTPS_PROXY": url, **NO_EXCEPTION})
+    result = run(GET_TOKEN, "-v", env={"HTTPS_PROXY": url, **NO_EXCEPTION})
 
     code = 4 if url == f"{WALTER}@127.0.0.1:1" else 1  # nothing listens there
     assert (result.returncode, result.stdout) == (code, "")
@@ -328,7 +328,7 @@ LINKS = ("@{host}/x", "https://{host}/x", "//{host}/x", "https://[", "x")
 
 
 @pytest.mark.parametrize(
-    ("script", "link"), [(STEP_2, ""), (STEP_3, ""), *((STEP_2, link) for link in LINKS)]
+    ("script", "link"), [(CREATE_APP, ""), (GET_TOKEN, ""), *((CREATE_APP, link) for link in LINKS)]
 )
 def test_no_redirect_or_link_is_followed(script: str, link: str, app: Client, scene: Scene) -> None:
     scene.env.write(CLIENT_ID="" if link else app.id)
@@ -347,7 +347,7 @@ def test_no_redirect_or_link_is_followed(script: str, link: str, app: Client, sc
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.parametrize("script", [STEP_2, STEP_3])
+@pytest.mark.parametrize("script", [CREATE_APP, GET_TOKEN])
 @pytest.mark.usefixtures("app")
 def test_no_object_shows_a_secret(script: str, scene: Scene) -> None:
     shown = {}
@@ -360,10 +360,10 @@ def test_no_object_shows_a_secret(script: str, scene: Scene) -> None:
 
     scene.sandbox.faults.add(Fault("", patch(look), times=None))
 
-    result = scene.run(script, *["--check"] * (script == STEP_3))
+    result = scene.run(script, *["--check"] * (script == GET_TOKEN))
 
     assert result.returncode == 0, result.stderr
-    seen = {"Console", "Env", "Org", "PublicKey" if script == STEP_2 else "Token"}
+    seen = {"Console", "Env", "Org", "PublicKey" if script == CREATE_APP else "Token"}
     assert seen <= {*shown.values()}
     response = ClientResponse("trying", "https://a", 200, {}, b'{"access_token":"secretsecret"}')
     assert leaks(f"{shown}{response!r}", scene.sandbox, scene.env, "secretsecret") == []

@@ -59,7 +59,7 @@ def calls(sandbox: Sandbox) -> list[Request]:
 
 
 def nonces(sandbox: Sandbox) -> list[str | None]:
-    """Of the proofs at the API, whose other claims are checked here."""
+    """Return those of the proofs at the API; check their other claims."""
     claims = [claims_of(request.headers["dpop"]) for request in calls(sandbox)]
     assert len({c["jti"] for c in claims}) == len(claims)
     assert all("ath" in c for c in claims)

@@ -16,7 +16,16 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run, clean_environment
+from conftest import (
+    CREATE_APP,
+    GENERATE_KEYS,
+    GET_TOKEN,
+    ROOT,
+    SCOPES,
+    EnvFile,
+    Run,
+    clean_environment,
+)
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
 from faults import Sandbox
@@ -27,7 +36,7 @@ from pkj.sandbox.org import Org
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / ".env.example"
-SCRIPTS = (STEP_1, STEP_2, STEP_3)
+SCRIPTS = (GENERATE_KEYS, CREATE_APP, GET_TOKEN)
 
 SETUP = "python3 -m venv env && . env/bin/activate && pip install -q -r requirements.txt && "
 DEMO_LINE = SETUP + "python -m pkj.sandbox demo"
@@ -292,7 +301,7 @@ def test_exit_codes_match_the_code_and_help(run: Run) -> None:
     listed = re.findall(r"`(\d+)` ([^`]+?)(?:, |$)", sentence)
     codes = {str(kind.exit_code) for kind in all_errors()} | {"0", "130"}
     assert {code for code, _ in listed} == codes
-    documented = " ".join(run(STEP_3, "--help", env_file=None).stdout.split())
+    documented = " ".join(run(GET_TOKEN, "--help", env_file=None).stdout.split())
     assert "exit codes: " + ", ".join(f"{c} {text}" for c, text in listed) in documented
 
 
@@ -329,7 +338,7 @@ def test_the_example_has_every_setting_once_for_python_and_a_shell(tmp_path: Pat
 
 def test_an_example_not_filled_in_is_refused_by_setting(clone: Path, run: Run) -> None:
     shutil.copy(EXAMPLE, clone / ".env")
-    refused = run(STEP_2, env_file=clone / ".env")
+    refused = run(CREATE_APP, env_file=clone / ".env")
     assert refused.returncode == 1
     assert all(name in refused.stderr for name in ("OKTA_URL", "API_KEY"))
     assert "SCOPES" not in refused.stderr
@@ -363,7 +372,7 @@ def test_an_error_says_what_failed_what_okta_said_and_what_to_do(
     registered: EnvFile, run: Run, other_key: rsa.RSAPrivateKey
 ) -> None:
     registered.write(**keys.settings_of(other_key))
-    refused = run(STEP_3)
+    refused = run(GET_TOKEN)
     assert (refused.returncode, refused.stdout) == (3, "")
     said, _, to_do = refused.stderr.partition("\n")
     assert said.startswith("error: asking for a token for ")
@@ -382,7 +391,7 @@ def test_an_org_that_requires_dpop_works_as_readme_says(
         file.write(ADMIN_ROLES="READ_ONLY_ADMIN")
         file.write(**keys.settings_of(key))
         environment = {"REQUESTS_CA_BUNDLE": strict.ca_file}
-        results = [run(STEP_2, env=environment), run(STEP_3, "--check", env=environment)]
+        results = [run(CREATE_APP, env=environment), run(GET_TOKEN, "--check", env=environment)]
     assert [result.returncode for result in results] == [0, 0]
     assert "`DPOP=true` skips the failed first request" in README
     assert "DPOP=true skips the failed first request" in results[1].stderr
@@ -391,8 +400,8 @@ def test_an_org_that_requires_dpop_works_as_readme_says(
 def test_get_access_token_needs_no_api_token(registered: EnvFile, run: Run) -> None:
     assert "only `create_okta_service_app.py` needs it" in README
     registered.write(API_KEY="")
-    assert run(STEP_3).returncode == 0
-    assert run(STEP_2).returncode == 1
+    assert run(GET_TOKEN).returncode == 0
+    assert run(CREATE_APP).returncode == 1
 
 
 def test_a_replaced_key_is_backed_up_and_can_be_restored(
@@ -400,23 +409,23 @@ def test_a_replaced_key_is_backed_up_and_can_be_restored(
 ) -> None:
     before = registered.path.read_bytes()
     registered.path.chmod(0o644)
-    assert run(STEP_1).returncode == 1
+    assert run(GENERATE_KEYS).returncode == 1
     assert registered.path.read_bytes() == before
-    assert run(STEP_1, "--force").returncode == 0
+    assert run(GENERATE_KEYS, "--force").returncode == 0
     kept = registered.path.with_name(".env.previous")
     assert kept.read_bytes() == before
     assert [stat.S_IMODE(p.stat().st_mode) for p in (kept, registered.path)] == [0o600, 0o600]
-    assert run(STEP_3).returncode == 3
+    assert run(GET_TOKEN).returncode == 3
     assert "run `mv .env.previous .env`" in README
     shell("mv .env.previous .env", tmp_path, clean_environment())
-    assert run(STEP_3).returncode == 0
+    assert run(GET_TOKEN).returncode == 0
 
 
 @pytest.mark.usefixtures("registered")
 def test_a_replaced_key_is_added_to_the_same_app(run: Run, sandbox: Sandbox) -> None:
-    assert run(STEP_1, "--force").returncode == 0
-    assert run(STEP_3).returncode == 3
-    assert [run(STEP_2).returncode, run(STEP_3).returncode] == [0, 0]
+    assert run(GENERATE_KEYS, "--force").returncode == 0
+    assert run(GET_TOKEN).returncode == 3
+    assert [run(CREATE_APP).returncode, run(GET_TOKEN).returncode] == [0, 0]
     assert [len(app.keys) for app in sandbox.org.clients.values()] == [2]
 
 
@@ -431,7 +440,7 @@ def test_git_ignores_files_with_keys_and_no_others(clone: Path) -> None:
 def test_the_diagram_shows_the_requests_that_are_sent(
     sandbox: Sandbox, registered: EnvFile, run: Run
 ) -> None:
-    assert run(STEP_3).returncode == 0
+    assert run(GET_TOKEN).returncode == 0
     sent = [f"{seen.request.method} {seen.request.path}" for seen in sandbox.seen]
     (diagram,) = blocks("mermaid")
     shown = re.findall(r"->>Okta: .*?\b((?:GET|POST) \S+)", diagram)

@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from conftest import STEP_3, EnvFile, plant, public_jwk
+from conftest import GET_TOKEN, EnvFile, plant, public_jwk
 from cryptography.hazmat.primitives.asymmetric import rsa
 from faults import Action, Turn, reset_after, reset_before, status
 from scene import FORBIDDEN, INVALID_CLIENT, Scene, refused
@@ -55,12 +55,12 @@ class Life(Scene):
     def goes_on(self) -> None:
         """Tokens still come, the next rotation works, and retiring leaves one key."""
         self.sandbox.faults.clear()
-        assert self.run(STEP_3).returncode == 0
+        assert self.run(GET_TOKEN).returncode == 0
         known = self.env["KEY_ID"]
         self.ends(0, ROTATE)
         assert {known, self.env["KEY_ID"]} <= set(self.kids())
         for name in (".env", ".env.previous"):
-            assert self.run(STEP_3, env_file=self.env.path.with_name(name)).returncode == 0
+            assert self.run(GET_TOKEN, env_file=self.env.path.with_name(name)).returncode == 0
         self.ends(0, RETIRE, "--yes")
         assert self.kids() == [self.env["KEY_ID"]] != [known]
 
@@ -145,7 +145,9 @@ RETIREMENT = ["client", "status", "keys", "prove", "deactivate", "delete", "dele
 
 @faulty
 @pytest.mark.parametrize("number", range(len(ROTATION)), ids=ROTATION)
-def test_rotation_can_stop_anywhere(number: int, fault: str, times: int | None, life: Life) -> None:
+def test_rotation_survives_interruption_at_every_request(
+    number: int, fault: str, times: int | None, life: Life
+) -> None:
     action, attempts, code = FAULTS[fault]
     life.fault("", action, number, times and attempts)
     if (number, fault, times) == (ADD, "lost-after", 1):
@@ -272,7 +274,7 @@ def test_every_other_signing_key_is_deleted_after_a_proof(life: Life, old: list[
 @faulty
 @pytest.mark.parametrize("number", range(len(RETIREMENT)), ids=RETIREMENT)
 @pytest.mark.usefixtures("old")
-def test_retirement_can_stop_anywhere(
+def test_retirement_survives_interruption_at_every_request(
     number: int, fault: str, times: int | None, life: Life
 ) -> None:
     action, attempts, code = FAULTS[fault]
@@ -284,7 +286,7 @@ def test_retirement_can_stop_anywhere(
         fault == "refused" and changing
     )
     life.sandbox.faults.clear()
-    assert life.run(STEP_3).returncode == 0
+    assert life.run(GET_TOKEN).returncode == 0
     life.ends(0, RETIRE, "--yes")
     assert life.kids() == [life.env["KEY_ID"], "encrypts"]
 

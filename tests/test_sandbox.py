@@ -865,7 +865,7 @@ def test_token_needs_a_scope_and_a_role_unless_told_otherwise(org: Org, app: Cli
 
 
 @pytest.mark.parametrize("scheme", CHALLENGES)
-def test_token_of_somebody_else_is_refused(org: Org, app: Client, scheme: str) -> None:
+def test_foreign_token_is_refused(org: Org, app: Client, scheme: str) -> None:
     token, other = token_for(org, app), new_org()
     header, claims = jwt.get_unverified_header(token), unverified(token)
     for wrong in (

@@ -20,7 +20,7 @@ from typing import Any
 import faults
 import pytest
 import requests
-from conftest import ROOT, STEP_1, STEP_2, STEP_3, clean_environment, run_here
+from conftest import CREATE_APP, GENERATE_KEYS, GET_TOKEN, ROOT, clean_environment, run_here
 from faults import Action, Fault, Sandbox, status
 from sandbox_requests import registration
 
@@ -309,7 +309,7 @@ MATCHES = {
 
 
 @pytest.mark.parametrize(("added", "codes"), MATCHES.values(), ids=MATCHES)
-def test_fault_meets_what_it_matches(
+def test_fault_applies_to_matching_requests(
     sandbox: Sandbox, added: list[Fault], codes: list[int]
 ) -> None:
     for fault in added:
@@ -350,7 +350,7 @@ def test_serve_prints_lines_that_work_and_ends_quietly(
         environment = clean_environment(SCOPES="okta.users.read", **pasted)
         ended = [
             run_here(script, *env_file, *check, environment=environment, folder=tmp_path).returncode
-            for script, *check in ([STEP_1], [STEP_2], [STEP_3, "--check"])
+            for script, *check in ([GENERATE_KEYS], [CREATE_APP], [GET_TOKEN, "--check"])
         ]
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
@@ -388,7 +388,7 @@ def test_wrong_command_line_is_a_usage_error(line: str, capsys: Any) -> None:
 def demo(tmp_path: Path) -> contextlib.AbstractContextManager[Any]:
     """The demo in a fresh clone, beside a `.env` and among settings of a real org."""
     shutil.copytree(ROOT / "pkj", tmp_path / "pkj", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in (STEP_1, STEP_2, STEP_3):
+    for name in (GENERATE_KEYS, CREATE_APP, GET_TOKEN):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / ".env").write_text("OKTA_URL=https://real.example\n")
     real = {"OKTA_URL": "https://127.0.0.1:1", "API_KEY": "real", "CURL_CA_BUNDLE": "/nowhere"}
@@ -396,10 +396,15 @@ def demo(tmp_path: Path) -> contextlib.AbstractContextManager[Any]:
 
 
 ENDS = {
-    "all-is-well": (STEP_1, None, 0, ""),
-    "failing-step": (STEP_2, "raise SystemExit(3)", 1, rf"`python {STEP_2}` .* exit code 3\."),
-    "wrong-token": (STEP_3, "print('wrong')", 1, r"GET \S+ answered 401\."),
-    "no-token": (STEP_3, "", 1, r"GET \S+ answered 40[01]\."),
+    "all-is-well": (GENERATE_KEYS, None, 0, ""),
+    "failing-step": (
+        CREATE_APP,
+        "raise SystemExit(3)",
+        1,
+        rf"`python {CREATE_APP}` .* exit code 3\.",
+    ),
+    "wrong-token": (GET_TOKEN, "print('wrong')", 1, r"GET \S+ answered 401\."),
+    "no-token": (GET_TOKEN, "", 1, r"GET \S+ answered 40[01]\."),
 }
 
 
@@ -419,7 +424,7 @@ def test_demo_says_what_failed_and_leaves_nothing(
 
 
 def test_interrupted_demo_is_quiet_and_leaves_nothing(demo: Any, tmp_path: Path) -> None:
-    (tmp_path / STEP_1).write_text("import time; time.sleep(60)")
+    (tmp_path / GENERATE_KEYS).write_text("import time; time.sleep(60)")
     with demo as process:
         assert eventually(lambda: any((tmp_path / "temporary").rglob(".env")))
         process.send_signal(signal.SIGINT)

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from conftest import SETTINGS, STEP_1, STEP_2, STEP_3, EnvFile, Run
+from conftest import CREATE_APP, GENERATE_KEYS, GET_TOKEN, SETTINGS, EnvFile, Run
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from faults import Sandbox
@@ -32,7 +32,7 @@ EMPTY_PEM = "-----BEGIN PRIVATE KEY-----\n\n-----END PRIVATE KEY-----"
 JWK = json.dumps(keys.jwk(keys.modulus_of(OURS), "kid"))
 SHORT = rsa.generate_private_key(65537, 1024)  # noqa: S505 - made to be refused
 ELLIPTIC = ec.generate_private_key(ec.SECP256R1())
-BOTH, APP = (STEP_2, STEP_3), (STEP_2,)
+BOTH, APP = (CREATE_APP, GET_TOKEN), (CREATE_APP,)
 BAD = [
     # scripts, setting, what is said, texts
     (BOTH, "PRIVATE_KEY", "PEM", "garb\u00e4ge", EMPTY_PEM, EMPTY_PEM[:27], pem(OURS)[:900]),
@@ -92,7 +92,7 @@ GOOD: list[dict[str, str]] = [
 ]
 
 
-@pytest.mark.parametrize("script", [STEP_2, STEP_3])
+@pytest.mark.parametrize("script", [CREATE_APP, GET_TOKEN])
 @pytest.mark.parametrize("changes", GOOD)
 def test_right_setting_reaches_the_org(
     changes: dict[str, str], script: str, env_with_key: EnvFile, run: Run, sandbox: Sandbox
@@ -102,22 +102,22 @@ def test_right_setting_reaches_the_org(
 
     result = run(script)
 
-    assert result.returncode == (0 if script == STEP_2 else 3), result.stderr
+    assert result.returncode == (0 if script == CREATE_APP else 3), result.stderr
     sent = {seen.request.headers.get("authorization") for seen in sandbox.seen}
     # The org's public documents are asked for without it.
-    assert sent == ({f"SSWS {sandbox.org.api_key}", None} if script == STEP_2 else {None})
+    assert sent == ({f"SSWS {sandbox.org.api_key}", None} if script == CREATE_APP else {None})
     assert sandbox.org.api_key not in result.stdout + result.stderr
-    if script == STEP_2:
+    if script == CREATE_APP:
         (app,) = sandbox.org.clients.values()
         assert app.dpop_bound == ("TRUE" in changes.get("DPOP", ""))
         assert list(app.roles) == list(dict.fromkeys(changes.get("ADMIN_ROLES", "").split()))
 
 
-UNUSED = {STEP_1: {*SETTINGS}, STEP_2: {"PUBLIC_KEY", "ADMIN_ROLES"}}
-UNUSED[STEP_3] = {"API_KEY", "MODULUS", *UNUSED[STEP_2]}
+UNUSED = {GENERATE_KEYS: {*SETTINGS}, CREATE_APP: {"PUBLIC_KEY", "ADMIN_ROLES"}}
+UNUSED[GET_TOKEN] = {"API_KEY", "MODULUS", *UNUSED[CREATE_APP]}
 
 
-@pytest.mark.parametrize("script", [STEP_1, STEP_2, STEP_3])
+@pytest.mark.parametrize("script", [GENERATE_KEYS, CREATE_APP, GET_TOKEN])
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_environment_that_is_not_utf_8_is_a_local_error(
     script: str, setting: str, env_with_key: EnvFile, run: Run, sandbox: Sandbox
@@ -125,7 +125,9 @@ def test_environment_that_is_not_utf_8_is_a_local_error(
     env_with_key.write(CLIENT_ID="0oaAny")
     before = env_with_key.path.read_bytes()
 
-    result = run(script, "-v" if script != STEP_1 else "--force", env={setting: "00\udcff\udcfe"})
+    result = run(
+        script, "-v" if script != GENERATE_KEYS else "--force", env={setting: "00\udcff\udcfe"}
+    )
 
     refused = f"error: {setting} in the environment is not UTF-8 text\n" in result.stderr
     assert refused == (setting not in UNUSED[script])
@@ -177,7 +179,7 @@ def test_url_without_https_is_warned_about(
 ) -> None:
     host = sandbox.url.removeprefix("https://")
     env_with_key.write(OKTA_URL=written.format(url=sandbox.url, host=host))
-    result = run(STEP_3)
+    result = run(GET_TOKEN)
     assert (result.returncode, app.status) == (0, "ACTIVE")
     assert (f"warning: set OKTA_URL={sandbox.url}: " in result.stderr) == warned
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SCOPES, STEP_1, STEP_2, STEP_3, EnvFile, Run
+from conftest import CREATE_APP, GENERATE_KEYS, GET_TOKEN, ROOT, SCOPES, EnvFile, Run
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from faults import Sandbox
 
@@ -19,7 +19,7 @@ def test_three_scripts_give_a_token_that_calls_the_api(
 ) -> None:
     env.write(ADMIN_ROLES="READ_ONLY_ADMIN")
 
-    first, second, third = run(STEP_1), run(STEP_2), run(STEP_3)
+    first, second, third = run(GENERATE_KEYS), run(CREATE_APP), run(GET_TOKEN)
 
     assert [first.returncode, second.returncode, third.returncode] == [0, 0, 0]
     assert first.stdout == "///////////////// Keys generated and added to .env file.\n"
@@ -35,7 +35,7 @@ def test_three_scripts_give_a_token_that_calls_the_api(
         *("///////////////// Scopes granted:", "", *SCOPES.split(), ""),
     ]
     assert re.fullmatch(r"///////////////// Access Token:\n\n\S+\.\S+\.\S+\n", third.stdout)
-    assert run(STEP_3, "--check").returncode == 0
+    assert run(GET_TOKEN, "--check").returncode == 0
 
 
 def test_env_beside_the_scripts_is_used_and_not_needed(
@@ -43,22 +43,22 @@ def test_env_beside_the_scripts_is_used_and_not_needed(
 ) -> None:
     checkout, decoy = tmp_path / "checkout", tmp_path / "elsewhere" / ".env"
     shutil.copytree(ROOT / "pkj", checkout / "pkj", ignore=shutil.ignore_patterns("sandbox"))
-    for script in (STEP_1, STEP_2, STEP_3):
+    for script in (GENERATE_KEYS, CREATE_APP, GET_TOKEN):
         shutil.copy(ROOT / script, checkout)
     decoy.parent.mkdir()
     decoy.write_text("OKTA_URL=https://decoy.invalid\nPRIVATE_KEY=decoy\n", encoding="utf-8")
     before, beside = decoy.read_bytes(), EnvFile(checkout / ".env")
     there = {"cwd": decoy.parent, "env_file": None}
 
-    first = process(checkout / STEP_1, **there)
+    first = process(checkout / GENERATE_KEYS, **there)
     written = list(beside.values())
     org = {"OKTA_URL": sandbox.url, "API_KEY": sandbox.org.api_key}
     beside.write(SCOPES=SCOPES, ADMIN_ROLES="READ_ONLY_ADMIN", **org)
-    second = process(checkout / STEP_2, **there)
-    third = process(decoy.parent / ".." / "checkout" / STEP_3, "-o", "token", **there)
+    second = process(checkout / CREATE_APP, **there)
+    third = process(decoy.parent / ".." / "checkout" / GET_TOKEN, "-o", "token", **there)
     values = beside.values()
     beside.path.unlink()
-    fourth = process(checkout / STEP_3, "-o", "token", env=values, **there)
+    fourth = process(checkout / GET_TOKEN, "-o", "token", env=values, **there)
 
     results = [first, second, third, fourth]
     assert [result.returncode for result in results] == [0] * 4, [r.stderr for r in results]
@@ -73,8 +73,19 @@ def test_env_beside_the_scripts_is_used_and_not_needed(
 @pytest.mark.parametrize(
     ("script", "missing"),
     [
-        (STEP_2, {"OKTA_URL": "you", "API_KEY": "you", "SCOPES": "you", "MODULUS": STEP_1}),
-        (STEP_3, {"OKTA_URL": "you", "SCOPES": "you", "PRIVATE_KEY": STEP_1, "CLIENT_ID": STEP_2}),
+        (
+            CREATE_APP,
+            {"OKTA_URL": "you", "API_KEY": "you", "SCOPES": "you", "MODULUS": GENERATE_KEYS},
+        ),
+        (
+            GET_TOKEN,
+            {
+                "OKTA_URL": "you",
+                "SCOPES": "you",
+                "PRIVATE_KEY": GENERATE_KEYS,
+                "CLIENT_ID": CREATE_APP,
+            },
+        ),
     ],
 )
 def test_missing_settings_are_named_at_once_with_who_sets_them(
@@ -103,16 +114,16 @@ NETWORK = {"requests", "urllib3", "http", "ssl", "jwt"}
 @pytest.mark.parametrize(
     ("script", "option", "needed", "unneeded"),
     [
-        pytest.param(STEP_1, "--force", {"cryptography", "dotenv"}, NETWORK, id="generate"),
-        pytest.param(STEP_2, "-v", {*PACKAGES, "http"} - {"jwt"}, {"jwt"}, id="new-app"),
-        pytest.param(STEP_3, "-v", {*PACKAGES, "http"}, set(), id="token"),
+        pytest.param(GENERATE_KEYS, "--force", {"cryptography", "dotenv"}, NETWORK, id="generate"),
+        pytest.param(CREATE_APP, "-v", {*PACKAGES, "http"} - {"jwt"}, {"jwt"}, id="new-app"),
+        pytest.param(GET_TOKEN, "-v", {*PACKAGES, "http"}, set(), id="token"),
     ],
 )
 @pytest.mark.usefixtures("registered")
 def test_script_imports_only_what_it_needs(
     script: str, option: str, needed: set[str], unneeded: set[str], process: Run, sandbox: Sandbox
 ) -> None:
-    if script == STEP_2:
+    if script == CREATE_APP:
         sandbox.org.clients.clear()
 
     result = process(script, option, env={"PYTHONPROFILEIMPORTTIME": "1"})
@@ -133,7 +144,7 @@ def test_first_run_makes_at_most_four_requests_beside_grants_and_pages(
     for _ in range(others):
         sandbox.org.add_client("Other", [], application_type="web", jwks_uri="https://a.invalid/")
 
-    result = run(STEP_2)
+    result = run(CREATE_APP)
 
     assert result.returncode == 0, result.stderr
     app = sandbox.org.clients[env_with_key["CLIENT_ID"] or ""]
@@ -146,17 +157,17 @@ def test_first_run_makes_at_most_four_requests_beside_grants_and_pages(
 @pytest.mark.parametrize(
     ("script", "dpop", "number"),
     [
-        pytest.param(STEP_2, "", 5, id="app-status-keys-grants-roles"),
-        pytest.param(STEP_3, "", 1, id="bearer"),
-        pytest.param(STEP_3, "true", 2, id="dpop-with-a-nonce"),
-        pytest.param(STEP_3, "true", 3, id="dpop-that-the-settings-do-not-mention"),
+        pytest.param(CREATE_APP, "", 5, id="app-status-keys-grants-roles"),
+        pytest.param(GET_TOKEN, "", 1, id="bearer"),
+        pytest.param(GET_TOKEN, "true", 2, id="dpop-with-a-nonce"),
+        pytest.param(GET_TOKEN, "true", 3, id="dpop-that-the-settings-do-not-mention"),
     ],
 )
 def test_later_run_takes_few_requests_and_one_connection(
     script: str, dpop: str, number: int, env_with_key: EnvFile, run: Run, sandbox: Sandbox
 ) -> None:
     env_with_key.write(DPOP=dpop)
-    assert run(STEP_2).returncode == 0
+    assert run(CREATE_APP).returncode == 0
     env_with_key.write(DPOP="" if number == 3 else dpop)
     connections, sent = sandbox.connections, len(sandbox.seen)
 
@@ -179,8 +190,8 @@ def parses(act: Callable[..., object], *arguments: object) -> int:
 def test_private_key_is_parsed_once(env_with_key: EnvFile, run: Run, sandbox: Sandbox) -> None:
     pem = (env_with_key["PRIVATE_KEY"] or "").encode()
 
-    assert [parses(run, script) for script in (STEP_2, STEP_2, STEP_3)] == [1, 1, 1]
+    assert [parses(run, script) for script in (CREATE_APP, CREATE_APP, GET_TOKEN)] == [1, 1, 1]
     assert sandbox.seen[-1].answer_status == 200
     env_with_key.write(PRIVATE_KEY="")
-    assert parses(run, STEP_2) == 0
+    assert parses(run, CREATE_APP) == 0
     assert parses(lambda: [load_pem_private_key(pem, None) for _ in range(2)]) == 2

@@ -17,7 +17,7 @@ ABOUT_TO_SERVE = (
     "This is a mock Okta org: nothing in it is real, and it forgets everything at Ctrl-C."
 )
 PACKAGES = {"cryptography", "jwt", "requests"}
-INSTALL = "activate the virtual environment, or `pip install -r requirements.txt` into it"
+INSTALL = "activate the virtual environment, or run `pip install -r requirements.txt` in it"
 
 # The rest of the sandbox is imported where it is used, so that Ctrl-C during these imports,
 # which take a moment, prints no traceback either.
@@ -118,7 +118,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _terminated(*_: object) -> NoReturn:
-    """End by SIGTERM through the `with` blocks, which clean up."""
+    """On SIGTERM, exit through the `with` blocks, which clean up."""
     sys.exit(0)
 
 

@@ -226,7 +226,7 @@ def _sections(body: Json) -> Sections:
 
 
 def list_keys(org: OrgState, call: Call) -> Response:
-    """GET: a plain array (one example of Okta's wraps it)."""
+    """GET: a plain array (one of Okta's examples wraps it)."""
     return Response(200, org.app(call).keys)
 
 

@@ -122,7 +122,7 @@ def _link(org: OrgState, query: dict[str, str], relation: str) -> str:
 
 SERVER_CHOSEN = ("client_id", "client_id_issued_at", "client_secret", "client_secret_expires_at")
 LINKS = ("client_uri", "logo_uri", "policy_uri", "tos_uri")
-# Okta's defaults for missing fields; none of them suits a service app.
+# Okta's defaults for missing fields; not suitable for a service app.
 DEFAULTS = {
     "application_type": "web",
     "grant_types": ["authorization_code"],

@@ -3,8 +3,8 @@
 It refuses what Okta is documented to refuse, in Okta's words. Where it is known to differ:
 
 - Rate limits are announced and counted down, never enforced; one bucket serves all paths.
-- A duplicate grant is E0000001 with `duplicate_grant_status`, 409 unless another is told: what
-  Okta answers is not on record (okta-sdk-java's live test takes a success or a 400).
+- A duplicate grant is E0000001 with `duplicate_grant_status`, by default 409; Okta's response is
+  not documented (okta-sdk-java's live test accepts a success or a 400).
 - Lists, deactivations: see `list_lag` and `deactivation_lag`; at Okta such delays just happen.
 - With `okta_domain`, `url` is a custom domain of that org, and grants are for `okta_domain`.
 - Registration takes service apps with private_key_jwt only; a missing `response_types`
@@ -13,13 +13,13 @@ It refuses what Okta is documented to refuse, in Okta's words. Where it is known
   without a meaning here (`x5c`, `key_ops`) are dropped.
 - A `jwks_uri` is kept but never fetched: such an app gets Okta's retrieval error.
 - A registered client shows INACTIVE keys among the others; the app's own keys tell them apart.
-- Bearer and DPoP tokens are good for `/api/v1/users` only; elsewhere E0000005, whatever the scope.
-- Any role counts as big enough for `/api/v1/users`. Custom roles and role targets do not exist.
+- Bearer and DPoP tokens work for `/api/v1/users` only; elsewhere E0000005, whatever the scope.
+- Any role is sufficient for `/api/v1/users`. Custom roles and role targets do not exist.
 - PUT of a client, single grants and single roles cannot be read or deleted by id.
-- Grants end with their app; at Okta they hang off the client id.
+- Grants end with their app; at Okta they belong to the client id.
 - DPoP nonces do not age: see `new_nonce` and `forget_nonces`. The API asks for one only
   if `api_nonces` holds any.
-- A used-up jti of an assertion or a proof is remembered for as long as the org lives.
+- A used-up jti of an assertion or a proof is remembered until the org stops.
 """
 
 import copy
@@ -52,7 +52,7 @@ Claims = dict[str, object]
 
 
 def list_users(org: OrgState, call: Call) -> Response:
-    """200 with the users: for an API token, or an access token with the scope and a role."""
+    """Return 200 with the users: for an API token, or an access token with the scope and a role."""
     _check_caller(org, call)
     limit = call.request.query.get("limit", "")
     users = org.users[: int(limit)] if re.fullmatch("[0-9]{1,3}", limit) else org.users
@@ -60,7 +60,7 @@ def list_users(org: OrgState, call: Call) -> Response:
 
 
 def read_user(org: OrgState, call: Call) -> Response:
-    """200 with the user of this id or login; 404 E0000007 if there is none."""
+    """Return 200 with the user of this id or login; 404 E0000007 if there is none."""
     _check_caller(org, call)
     wanted = unquote(call.ids[0])
     for user in org.users:

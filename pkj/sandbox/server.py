@@ -33,7 +33,7 @@ TakeTurn = Callable[[ssl.SSLSocket, int, Request, Response | None], bool]
 class Seen:
     """A request that arrived, and the status of its response.
 
-    `answer_status` is None until an answer begins to go out, and stays None if none does.
+    `answer_status` is None until a response is being sent, and stays None if none is.
     `connection` counts TLS connections from 1.
     """
 
@@ -103,8 +103,8 @@ class Server(socketserver.ThreadingTCPServer):
     """Listen at once; `serve_forever` accepts connections. Raises OSError for a used port.
 
     `take_turn(connection, number, request, refusal)` answers one request and says whether
-    the connection stays open. `number` counts connections from 1; `refusal` is the answer
-    to give when the request was one that HTTP or our limits do not allow.
+    the connection stays open. `number` counts connections from 1; `refusal` is the response
+    to send when the request was one that HTTP or our limits do not allow.
     """
 
     daemon_threads = True
@@ -140,7 +140,7 @@ class Server(socketserver.ThreadingTCPServer):
     def stop(self) -> None:
         """End everything, and wait a moment until the threads have noticed."""
         with contextlib.suppress(OSError):  # macOS refuses it for a socket that listens
-            self.socket.shutdown(socket.SHUT_RDWR)  # wakes the loop, rather than wait for a poll
+            self.socket.shutdown(socket.SHUT_RDWR)  # wakes the loop at once
         self.shutdown()
         self.server_close()
         with self._lock:

@@ -1,4 +1,4 @@
-"""What the mock org remembers, the settings that tests and `serve` flip, and who may do what."""
+"""What the mock org remembers, the settings that tests and `serve` change, and who may do what."""
 
 import copy
 import secrets

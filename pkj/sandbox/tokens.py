@@ -34,7 +34,7 @@ OPENID_SCOPES = ("openid", "profile", "email", "offline_access")
 
 
 def issue(org: OrgState, call: Call) -> Response:
-    """200 with a token for those of the requested scopes that the app was granted."""
+    """Return 200 with a token for those of the requested scopes that the app was granted."""
     fields = _fields(org, call.request)
     url = org.url + PATH
     assertion, client_id = fields["client_assertion"], fields.get("client_id")
