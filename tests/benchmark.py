@@ -174,7 +174,7 @@ def bench(row: Row) -> Iterator[Bench]:
 def serve(apps: int) -> None:
     """Be the mock org of a row: say where it is, then answer each line on stdin.
 
-    The answer is what was sent since the last one, and over how many connections. Then it
+    The response is what was sent since the last one, and over how many connections. Then it
     forgets what the line names, so that all can be sent once more: "apps" (those registered
     meanwhile), "grants" (of those), or nothing but which assertions and proofs were used.
     """

@@ -47,7 +47,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two for each processor: while one waits for an answer or a pause, the other works."""
+    """Two for each processor: while one waits for a response or a pause, the other works."""
     return 2 * (os.cpu_count() or 1)
 
 

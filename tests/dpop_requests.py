@@ -63,9 +63,9 @@ def told_by(sandbox: Sandbox) -> list[str]:
     """Fills with what the token endpoint says of each refusal."""
     told: list[str] = []
 
-    def listen(answer: Any) -> Response:
-        told.extend(filter(None, [answer.body.get("error_description")]))
-        return answer
+    def listen(response: Any) -> Response:
+        told.extend(filter(None, [response.body.get("error_description")]))
+        return response
 
     sandbox.faults.add(Fault(TOKEN, patch(listen), times=None))
     return told
@@ -89,11 +89,11 @@ def call(
 
 
 def of_the_app(change: Callable[[Body], object]) -> Action:
-    """The org's answer, changed where it is an app as `/api/v1/apps/{id}` shows it."""
+    """The org's response, changed where it is an app as `/api/v1/apps/{id}` shows it."""
 
-    def changed(answer: Response) -> Response:
-        if isinstance(answer.body, dict) and "signOnMode" in answer.body:
-            change(answer.body)  # a copy: see Org.answer
-        return answer
+    def changed(response: Response) -> Response:
+        if isinstance(response.body, dict) and "signOnMode" in response.body:
+            change(response.body)  # a copy: see Org.answer
+        return response
 
     return patch(changed)

@@ -123,9 +123,9 @@ def patched_date(skew: float) -> Action:
     """The org's response with a `Date` that is `skew` seconds off."""
 
     def act(turn: Turn) -> None:
-        answer = turn.work()
-        answer.headers["date"] = turn.date(skew)
-        turn.send(answer)
+        response = turn.work()
+        response.headers["date"] = turn.date(skew)
+        turn.send(response)
 
     return act
 
@@ -134,9 +134,9 @@ def delay(seconds: float) -> Action:
     """The org's response, `seconds` late; the work is done before the wait."""
 
     def act(turn: Turn) -> None:
-        answer = turn.work()
+        response = turn.work()
         turn.pause(seconds)
-        turn.send(answer)
+        turn.send(response)
 
     return act
 
@@ -145,12 +145,12 @@ def drip(seconds_per_byte: float, part: Literal["headers", "body", "all"] = "bod
     """The org's response byte by byte, or only its status line and headers, or only its body."""
 
     def act(turn: Turn) -> None:
-        answer = turn.work()
-        head = turn.head(answer)
-        whole = head + answer.encoded()
+        response = turn.work()
+        head = turn.head(response)
+        whole = head + response.encoded()
         first = len(head) if part == "body" else 1
         last = len(head) if part == "headers" else len(whole)
-        turn.begin(answer, whole[:first])
+        turn.begin(response, whole[:first])
         for index in range(first, last):
             turn.pause(seconds_per_byte)
             turn.connection.sendall(whole[index : index + 1])
@@ -163,9 +163,9 @@ def chunked_forever(seconds_per_chunk: float) -> Action:
     """A chunked body (RFC 9112 section 7.1) of white space that never ends."""
 
     def act(turn: Turn) -> None:
-        answer = turn.work()
-        status = f"HTTP/1.1 {answer.status} Pretend\r\ncontent-type: application/json\r\n"
-        turn.begin(answer, f"{status}transfer-encoding: chunked\r\n\r\n".encode())
+        response = turn.work()
+        status = f"HTTP/1.1 {response.status} Pretend\r\ncontent-type: application/json\r\n"
+        turn.begin(response, f"{status}transfer-encoding: chunked\r\n\r\n".encode())
         while True:
             turn.connection.sendall(b"1\r\n \r\n")
             turn.pause(seconds_per_chunk)
@@ -177,9 +177,9 @@ def truncate() -> Action:
     """The org's response, of which the second half of the body never comes (FIN)."""
 
     def act(turn: Turn) -> None:
-        answer = turn.work()
-        body = answer.encoded()
-        turn.begin(answer, turn.head(answer) + body[: len(body) // 2])
+        response = turn.work()
+        body = response.encoded()
+        turn.begin(response, turn.head(response) + body[: len(body) // 2])
         turn.close()
 
     return act
@@ -246,8 +246,8 @@ def huge(size: int) -> Action:
 
     def act(turn: Turn) -> None:
         headers = {"content-type": "application/json", "content-length": str(size)}
-        answer, opening, closing = Response(200, None, headers), b'{"padding":"', b'"}'
-        turn.begin(answer, turn.head(answer) + opening)
+        response, opening, closing = Response(200, None, headers), b'{"padding":"', b'"}'
+        turn.begin(response, turn.head(response) + opening)
         for left in range(size - len(opening) - len(closing), 0, -65536):
             turn.connection.sendall(b"x" * min(left, 65536))
         turn.connection.sendall(closing)
@@ -271,7 +271,7 @@ def rate_limit(
             headers["x-rate-limit-limit"] = str(limit)
             headers["x-rate-limit-remaining"] = str(remaining)
             headers["x-rate-limit-reset"] = str(int(turn.org.clock() + skew) + seconds_to_reset)
-        turn.send(management_refusal(429, "E0000047", summary, headers=headers).answer)
+        turn.send(management_refusal(429, "E0000047", summary, headers=headers).response)
 
     return act
 
@@ -279,7 +279,9 @@ def rate_limit(
 def unavailable() -> Action:
     """Okta's 400 for an overload or maintenance (the error is that of RFC 6749 section 4.1.2.1)."""
     description = "The authorization server is currently unable to handle the request."
-    return lambda turn: turn.send(oauth_refusal(400, "temporarily_unavailable", description).answer)
+    return lambda turn: turn.send(
+        oauth_refusal(400, "temporarily_unavailable", description).response
+    )
 
 
 def echo(code: int, dialect: Literal["management", "oauth"]) -> Action:
@@ -291,8 +293,8 @@ def echo(code: int, dialect: Literal["management", "oauth"]) -> Action:
         body = request.body.decode("utf-8", "replace")
         text = f"{request.method} {request.target}\n{headers}\n\n{body}"
         if dialect == "oauth":
-            turn.send(oauth_refusal(code, "invalid_request", text).answer)
+            turn.send(oauth_refusal(code, "invalid_request", text).response)
         else:
-            turn.send(management_refusal(code, "E0000003", text, text).answer)
+            turn.send(management_refusal(code, "E0000003", text, text).response)
 
     return act

@@ -139,19 +139,19 @@ def ask(org: Org, form: Any, *, query: str = "", **headers: str) -> Response:
     return org.answer(Request("POST", "/oauth2/v1/token" + query, sent, raw))
 
 
-def reason(answer: Response) -> str:
+def reason(response: Response) -> str:
     """What a refusal says, in either of Okta's dialects."""
-    body: Any = answer.body
+    body: Any = response.body
     if "error" in body:
         return str(body["error_description"])
     causes = [cause["errorSummary"] for cause in body["errorCauses"]]
     return " | ".join([body["errorSummary"], *causes])
 
 
-def told(answer: Response) -> str:
+def told(response: Response) -> str:
     """Status, code and words of a refusal."""
-    body: Any = answer.body
-    return f"{answer.status} {body.get('error') or body['errorCode']} {reason(answer)}"
+    body: Any = response.body
+    return f"{response.status} {body.get('error') or body['errorCode']} {reason(response)}"
 
 
 def each(name: str, *values: object) -> list[dict[str, Any]]:

@@ -26,7 +26,7 @@ INVALID_CLIENT = {"error": "invalid_client", "error_description": "Invalid clien
 
 def refused(code: int, error: str) -> Action:
     """Okta's refusal, and nothing was done."""
-    return status(code, management_refusal(code, error, "No.").answer.body)
+    return status(code, management_refusal(code, error, "No.").response.body)
 
 
 FORBIDDEN = refused(403, "E0000006")

@@ -45,7 +45,7 @@ def raw(text: str) -> Action:
 
 
 def refusal(code: int, error: str, summary: str = "x") -> Action:
-    return status(code, management_refusal(code, error, summary).answer.body)
+    return status(code, management_refusal(code, error, summary).response.body)
 
 
 # Successes
@@ -184,7 +184,7 @@ def test_refusal_exits_3_and_unusable_response_4(
 # Nonces of the API
 
 NONCE = 'error="use_dpop_nonce"'
-INVALID = management_refusal(401, "E0000011", "Invalid token provided").answer.body
+INVALID = management_refusal(401, "E0000011", "Invalid token provided").response.body
 IN_BODY = {"error": "use_dpop_nonce"}
 CHALLENGES = {
     "body-and-header": ("true", challenge(401, NONCE, IN_BODY, DPoP_Nonce="x"), 1, 200, 2),

@@ -173,9 +173,9 @@ def test_dpop_decides_which_requests_have_a_proof(
 @pytest.mark.usefixtures("bound")
 def test_second_nonce_challenge_ends_the_run(run: Run, sandbox: Sandbox) -> None:
     def forget_first(turn: Turn) -> None:
-        answer = turn.work()
+        response = turn.work()
         turn.org.forget_nonces()
-        turn.send(answer)
+        turn.send(response)
 
     sandbox.faults.add(Fault(wire.TOKEN, forget_first, times=None))
     result = run(GET_TOKEN)

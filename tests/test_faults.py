@@ -49,9 +49,11 @@ class Trouble:
         return ("--timeout", 10 if self.code == DONE else 0.5)
 
 
-def other_shape(answer: Response) -> Response:
+def other_shape(response: Response) -> Response:
     """A list for an object, an object for a list."""
-    return Response(answer.status, {} if isinstance(answer.body, list) else [], answer.headers)
+    return Response(
+        response.status, {} if isinstance(response.body, list) else [], response.headers
+    )
 
 
 def cookie(text: str) -> Action:
@@ -61,7 +63,7 @@ def cookie(text: str) -> Action:
 def limited(reset: str, **headers: str) -> Action:
     headers["x-rate-limit-reset"] = reset
     refusal = management_refusal(429, "E0000047", "Rate limit exceeded.", headers=headers)
-    return lambda turn: turn.send(refusal.answer)
+    return lambda turn: turn.send(refusal.response)
 
 
 def token(more: str) -> Action:
@@ -379,10 +381,10 @@ def test_json_that_can_be_read_but_not_written_is_unusable() -> None:
 # Clocks
 
 EXPIRED = "The client_assertion token is expired."
-OKTA_SAYS = oauth_refusal(401, "invalid_client", EXPIRED).answer.body
-MANAGEMENT_SAYS = management_refusal(401, "invalid_client", EXPIRED).answer.body
-OTHER_TEXT = oauth_refusal(401, "invalid_client", "No such client.").answer.body
-OTHER_ERROR = oauth_refusal(400, "access_denied", EXPIRED).answer.body
+OKTA_SAYS = oauth_refusal(401, "invalid_client", EXPIRED).response.body
+MANAGEMENT_SAYS = management_refusal(401, "invalid_client", EXPIRED).response.body
+OTHER_TEXT = oauth_refusal(401, "invalid_client", "No such client.").response.body
+OTHER_ERROR = oauth_refusal(400, "access_denied", EXPIRED).response.body
 
 
 @pytest.mark.parametrize(
@@ -448,7 +450,7 @@ def test_app_without_usable_keys_or_settings_is_not_changed(keys: Any, scene: Sc
     assert said in result.stderr
 
 
-FORBIDDEN = management_refusal(403, "E0000006", "You do not have permission").answer.body
+FORBIDDEN = management_refusal(403, "E0000006", "You do not have permission").response.body
 
 
 @pytest.mark.parametrize(
@@ -485,7 +487,7 @@ def test_control_characters_of_a_server_are_shown_as_escapes(
     code: int, refusal: Any, run: Run, sandbox: Sandbox
 ) -> None:
     header = {"x-okta-request-id": NASTY.replace("\r", "")}
-    action = status(code, refusal(code, f"E1{NASTY}", NASTY).answer.body, header)
+    action = status(code, refusal(code, f"E1{NASTY}", NASTY).response.body, header)
     sandbox.faults.add(Fault("", action, times=None))
     result = run(GET_TOKEN, "-v", "-o", "token")
     assert result.returncode == (3 if code == 400 else 4)
@@ -525,7 +527,7 @@ def test_verbose_has_a_line_for_each_request(script: str, run: Run, sandbox: San
     lines = [line for line in run(script, "-v").stderr.splitlines() if sandbox.url in line]
     for line, seen in zip(lines, sandbox.seen, strict=True):
         url = re.escape(sandbox.url + seen.request.target)
-        outcome = rf"[0-9]+ ms {seen.answer_status} request-id=[0-9a-f]{{32}}"
+        outcome = rf"[0-9]+ ms {seen.response_status} request-id=[0-9a-f]{{32}}"
         assert re.fullmatch(f"{seen.request.method} {url} {outcome}", line), line
 
 

@@ -48,10 +48,10 @@ def claims_of(signed: str, key: rsa.RSAPrivateKey) -> dict[str, Any]:
 def changed(**members: object) -> Action:
     """The org's response with these members; None removes one."""
 
-    def change(answer: Response) -> Response:
-        assert isinstance(answer.body, dict)
-        body = {name: v for name, v in (answer.body | members).items() if v is not None}
-        return Response(answer.status, body, answer.headers)
+    def change(response: Response) -> Response:
+        assert isinstance(response.body, dict)
+        body = {name: v for name, v in (response.body | members).items() if v is not None}
+        return Response(response.status, body, response.headers)
 
     return patch(change)
 

@@ -352,7 +352,7 @@ def test_damaged_key_is_refused_or_signs_correctly(
     if result.returncode == 0:  # OpenSSL may find the damage, and sign without that number
         assert (parts, bit) not in USELESS
         assert run(GET_TOKEN).returncode == 0
-        assert sandbox.seen[-1].answer_status == 200
+        assert sandbox.seen[-1].response_status == 200
     else:
         assert parts
         assert (result.returncode, result.stdout) == (1, "")

@@ -306,7 +306,7 @@ def test_key_that_needs_manual_repair_stops_the_run(
 
 PARTS = ("credentials/jwks", "grants")
 REFUSED = ((400, "E0000001"), (403, "E0000006"))
-REFUSALS = [management_refusal(status, code, "No.").answer for status, code in REFUSED]
+REFUSALS = [management_refusal(status, code, "No.").response for status, code in REFUSED]
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def quoted(_: str, first: int) -> Action:
     def act(turn: Turn) -> None:
         form = parse_qs(turn.seen.request.body.decode())
         text = ".".join(form["client_assertion"][0].split(".")[first:])
-        turn.send(oauth_refusal(400, "invalid_request", f"What is {text}?").answer)
+        turn.send(oauth_refusal(400, "invalid_request", f"What is {text}?").response)
 
     return act
 

@@ -81,12 +81,12 @@ def test_rate_limit_is_announced_by_the_clock_of_the_org(org: Org) -> None:
 
 
 def test_every_response_has_its_own_id_and_is_not_cached(org: Org) -> None:
-    answers = [call(org, "GET", path).headers for path in (CLIENTS, "/api/v1/x", CLIENTS)]
-    assert len({headers["x-okta-request-id"] for headers in answers}) == 3
-    assert {headers["cache-control"] for headers in answers} == {"no-cache, no-store"}
-    answer = org.answer(Request("GET", "/.well-known/okta-organization"))  # open to everyone
-    assert answer.body["_links"] == {"organization": {"href": URL}}
-    assert (answer.body["pipeline"], "x-rate-limit-limit" in answer.headers) == ("idx", False)
+    responses = [call(org, "GET", path).headers for path in (CLIENTS, "/api/v1/x", CLIENTS)]
+    assert len({headers["x-okta-request-id"] for headers in responses}) == 3
+    assert {headers["cache-control"] for headers in responses} == {"no-cache, no-store"}
+    response = org.answer(Request("GET", "/.well-known/okta-organization"))  # open to everyone
+    assert response.body["_links"] == {"organization": {"href": URL}}
+    assert (response.body["pipeline"], "x-rate-limit-limit" in response.headers) == ("idx", False)
 
 
 CREDENTIALS = {
@@ -98,9 +98,9 @@ CREDENTIALS = {
 @pytest.mark.parametrize(("credentials", "why"), cases(CREDENTIALS))
 def test_api_token_is_needed(credentials: str, why: str) -> None:
     org = new_org(api_key="mine")
-    answer = org.answer(Request("GET", CLIENTS, {"authorization": credentials}))
-    assert told(answer) == why
-    assert answer.headers.get("www-authenticate") == ("SSWS" if "401" in why else None)
+    response = org.answer(Request("GET", CLIENTS, {"authorization": credentials}))
+    assert told(response) == why
+    assert response.headers.get("www-authenticate") == ("SSWS" if "401" in why else None)
     assert org.answer(Request("GET", CLIENTS, {"authorization": "SSWSmine"})).status == 200
 
 
@@ -116,18 +116,18 @@ BODIES = {
 
 @pytest.mark.parametrize(("sent", "why"), cases(BODIES))
 def test_body_must_be_a_json_object(org: Org, sent: tuple[bytes, str], why: str) -> None:
-    answer = call(org, "POST", CLIENTS, sent[0], **{"content-type": sent[1]})
-    assert told(answer).startswith(why)
+    response = call(org, "POST", CLIENTS, sent[0], **{"content-type": sent[1]})
+    assert told(response).startswith(why)
 
 
 # Registration
 
 
 def test_new_app_is_shown_as_in_the_specification(org: Org) -> None:
-    answer = register(org)
+    response = register(org)
     (client,) = org.clients.values()
-    assert (answer.status, client.id[:3], len(client.id)) == (201, "0oa", 20)
-    assert answer.body == {
+    assert (response.status, client.id[:3], len(client.id)) == (201, "0oa", 20)
+    assert response.body == {
         "client_id": client.id,
         "client_id_issued_at": NOW,
         "client_name": "An app",
@@ -140,7 +140,7 @@ def test_new_app_is_shown_as_in_the_specification(org: Org) -> None:
         "application_type": "service",
         "jwks": {"keys": [OURS]},
     }
-    assert call(org, "GET", f"{CLIENTS}/{client.id}").body == answer.body
+    assert call(org, "GET", f"{CLIENTS}/{client.id}").body == response.body
 
 
 def jwks(*keys: Any, **members: Any) -> Changes:
@@ -166,9 +166,9 @@ ACCEPTED = {
 
 @pytest.mark.parametrize("changes", ACCEPTED.values(), ids=ACCEPTED)
 def test_other_service_apps_are_registered_as_sent(org: Org, changes: Changes) -> None:
-    answer = register(org, **changes)
-    assert answer.status == 201
-    assert {name: answer.body.get(name) for name in changes} == changes
+    response = register(org, **changes)
+    assert response.status == 201
+    assert {name: response.body.get(name) for name in changes} == changes
 
 
 METADATA = {
@@ -239,9 +239,9 @@ def pages(org: Org, target: str = CLIENTS) -> list[list[str]]:
     """The IDs page by page, following `rel="next"` as a client does."""
     found = []
     while target:
-        answer = call(org, "GET", target)
-        found.append([client["client_id"] for client in answer.body])
-        links = [link[1:].split('>; rel="') for link in answer.headers["link"].split(", ")]
+        response = call(org, "GET", target)
+        found.append([client["client_id"] for client in response.body])
+        links = [link[1:].split('>; rel="') for link in response.headers["link"].split(", ")]
         assert links[0] == [URL + target, 'self"']
         assert [relation for _, relation in links[1:]] in ([], ['next"'])
         target = links[1][0].removeprefix(URL) if links[1:] else ""
@@ -263,25 +263,25 @@ def test_pages_follow_each_other_in_order_of_creation(org: Org) -> None:
 
 def test_client_is_deleted_at_once(org: Org) -> None:
     app = app_with(org)
-    answers = [call(org, method, f"{CLIENTS}/{app.id}") for method in ("DELETE", "GET", "DELETE")]
-    assert [answer.status for answer in answers] == [204, 404, 404]
+    responses = [call(org, method, f"{CLIENTS}/{app.id}") for method in ("DELETE", "GET", "DELETE")]
+    assert [response.status for response in responses] == [204, 404, 404]
 
 
 def test_app_is_deactivated_before_it_is_deleted(org: Org) -> None:
     app = app_with(org, status="INACTIVE")
     assert call(org, "POST", at(app, "/lifecycle/activate")).body == {}
     assert call(org, "DELETE", at(app)).status == 403
-    answer = call(org, "POST", at(app, "/lifecycle/deactivate"))
-    assert (answer.status, answer.body, app.status) == (200, {}, "INACTIVE")
-    answer = call(org, "DELETE", at(app))
-    assert (answer.status, answer.body, org.clients) == (204, None, {})
+    response = call(org, "POST", at(app, "/lifecycle/deactivate"))
+    assert (response.status, response.body, app.status) == (200, {}, "INACTIVE")
+    response = call(org, "DELETE", at(app))
+    assert (response.status, response.body, org.clients) == (204, None, {})
 
 
 def test_grant_is_shown_as_recorded_and_listed_without_embedded(org: Org) -> None:
     app = app_with(org)
-    answer = call(org, "POST", at(app, "/grants"), grant_of(READ))
-    own, grant_id = f"{URL}/api/v1/apps/{app.id}", answer.body["id"]
-    assert (answer.status, grant_id[:3]) == (200, "oag")
+    response = call(org, "POST", at(app, "/grants"), grant_of(READ))
+    own, grant_id = f"{URL}/api/v1/apps/{app.id}", response.body["id"]
+    assert (response.status, grant_id[:3]) == (200, "oag")
     links = {
         "app": {"href": own, "title": "An app"},
         "self": {"href": f"{own}/grants/{grant_id}", "hints": {"allow": ["GET", "DELETE"]}},
@@ -290,7 +290,7 @@ def test_grant_is_shown_as_recorded_and_listed_without_embedded(org: Org) -> Non
     listed = {"id": grant_id, "status": "ACTIVE", "created": MOMENT, "lastUpdated": MOMENT}
     listed |= {"createdBy": {"id": "00upretendadmin00000", "type": "User"}, "source": "ADMIN"}
     listed |= {"issuer": URL, "clientId": app.id, "scopeId": READ, "_links": links}
-    assert answer.body == listed | {"_embedded": {"scope": {"id": READ}}}
+    assert response.body == listed | {"_embedded": {"scope": {"id": READ}}}
     assert call(org, "GET", at(app, "/grants")).body == [listed]
 
 
@@ -301,8 +301,8 @@ def test_role_is_shown_as_recorded_and_listed_and_for_service_apps_only(org: Org
     shown |= {"status": "ACTIVE", "created": MOMENT, "lastUpdated": MOMENT}
     assignee = {"assignee": {"href": f"{URL}/oauth2/v1/clients/{app.id}"}}
     shown |= {"assignmentType": "CLIENT", "_links": assignee}
-    answer = call(org, "POST", target, {"type": kind})
-    assert (answer.status, answer.body) == (201, shown)
+    response = call(org, "POST", target, {"type": kind})
+    assert (response.status, response.body) == (201, shown)
     assert call(org, "GET", target).body == [shown]
     app.metadata["application_type"] = "web"
     refusal = told(call(org, "POST", target, {"type": "ORG_ADMIN"}))
@@ -311,9 +311,9 @@ def test_role_is_shown_as_recorded_and_listed_and_for_service_apps_only(org: Org
 
 def test_second_key_is_listed_with_an_id(org: Org) -> None:
     app = app_with(org)
-    answer = call(org, "POST", at(app, "/credentials/jwks"), SECOND)
-    assert (answer.status, answer.body["id"][:3]) == (201, "pks")
-    assert answer.body == SECOND | {"id": app.keys[1]["id"], "status": "ACTIVE"}
+    response = call(org, "POST", at(app, "/credentials/jwks"), SECOND)
+    assert (response.status, response.body["id"][:3]) == (201, "pks")
+    assert response.body == SECOND | {"id": app.keys[1]["id"], "status": "ACTIVE"}
     assert call(org, "GET", at(app, "/credentials/jwks")).body == app.keys
 
 
@@ -501,11 +501,11 @@ def test_app_admin_may_not_pass_on_rights(
     app = app_with(org, *[READ] * (has == "grant"))
     app.roles.update({"REPORT_ADMIN": {}} if has == "role" else {})
     method, _, target = filled_in(line, app).partition(" ")
-    answer = call(org, method, target, body, api_key="app-admin")
-    assert answer.status == status
+    response = call(org, method, target, body, api_key="app-admin")
+    assert response.status == status
     if status == 403:
-        assert told(answer) == FORBIDDEN
-        assert call(org, method, target, body).body != answer.body
+        assert told(response) == FORBIDDEN
+        assert call(org, method, target, body).body != response.body
 
 
 def test_app_admin_may_not_change_keys_by_sending_the_app_back(org: Org) -> None:
@@ -548,10 +548,10 @@ def ath_of(token: str) -> str:
 
 def test_good_assertion_gets_a_token(org: Org, app: Client) -> None:
     kind = "application/x-www-form-urlencoded; charset=UTF-8"
-    answer = ask(org, token_form(assertion_of(app), client_id=app.id), content_type=kind)
-    assert (answer.status, "dpop-nonce" in answer.headers) == (200, False)
-    token = answer.body.pop("access_token")
-    assert answer.body == {"token_type": "Bearer", "expires_in": 3600, "scope": READ}
+    response = ask(org, token_form(assertion_of(app), client_id=app.id), content_type=kind)
+    assert (response.status, "dpop-nonce" in response.headers) == (200, False)
+    token = response.body.pop("access_token")
+    assert response.body == {"token_type": "Bearer", "expires_in": 3600, "scope": READ}
     typ = "application/okta-internal-at+jwt"
     assert jwt.get_unverified_header(token) == {"alg": "ES256", "kid": "pretend", "typ": typ}
     claims = unverified(token)
@@ -571,9 +571,9 @@ def test_every_algorithm_of_okta_is_accepted(org: Org, algorithm: str) -> None:
     header = {"alg": algorithm, "typ": "dpop+jwt", "jwk": jwk_of(key)}
     by_joserfc = kind.import_key(jwk_of(key))
     proof = joserfc_jwt.encode(header, claims, kind.import_key(key), algorithms=[algorithm])
-    answer = ask(org, token_form(assertion), dpop=proof)
-    assert (answer.status, answer.body["token_type"]) == (200, "DPoP")
-    assert unverified(answer.body["access_token"])["cnf"] == {"jkt": by_joserfc.thumbprint()}
+    response = ask(org, token_form(assertion), dpop=proof)
+    assert (response.status, response.body["token_type"]) == (200, "DPoP")
+    assert unverified(response.body["access_token"])["cnf"] == {"jkt": by_joserfc.thumbprint()}
 
 
 GOOD = (*each("exp", NOW + 1, NOW + 3599, NOW + 300.5), {"jti": None, "iat": None})
@@ -588,8 +588,8 @@ def test_good_assertion_is_accepted(org: Org, app: Client, changes: Changes) -> 
 
 def test_only_granted_scopes_come_back_once_each_in_the_requested_order(org: Org) -> None:
     form = token_form(assertion_of(app_with(org, READ, LOGS)))
-    answer = ask(org, form | {"scope": f"{LOGS} okta.apps.read {READ}  {READ}"})
-    assert answer.body["scope"] == f"{LOGS} {READ}"
+    response = ask(org, form | {"scope": f"{LOGS} okta.apps.read {READ}  {READ}"})
+    assert response.body["scope"] == f"{LOGS} {READ}"
 
 
 # Assertions
@@ -662,8 +662,8 @@ def test_kid_chooses_among_active_keys(org: Org) -> None:
 @pytest.mark.parametrize("first", [{}, {"aud": URL}, {"exp": NOW}, {"client_id": "other"}])
 def test_jti_is_used_up_whatever_came_of_it(org: Org, app: Client, first: Changes) -> None:
     other, assertion = app_with(org, READ), assertion_of(app, **{"jti": "once", **first})
-    answer = ask(org, token_form(assertion, client_id=other.id if "client_id" in first else None))
-    assert "client_id" not in first or told(answer).startswith(BAD_CLIENT)
+    response = ask(org, token_form(assertion, client_id=other.id if "client_id" in first else None))
+    assert "client_id" not in first or told(response).startswith(BAD_CLIENT)
     assert told(ask(org, token_form(assertion_of(app, jti="once")))) == USED
     assert ask(org, token_form(assertion_of(other, jti="once"))).status == 200
 
@@ -683,8 +683,8 @@ APPS = {
 
 @pytest.mark.parametrize(("changes", "why"), cases(APPS))
 def test_other_apps_get_no_token(org: Org, changes: Changes, why: str) -> None:
-    answer = ask(org, token_form(assertion_of(app_with(org, READ, **changes))))
-    assert told(answer).startswith(why)
+    response = ask(org, token_form(assertion_of(app_with(org, READ, **changes))))
+    assert told(response).startswith(why)
 
 
 REQUEST, SCOPE = "400 invalid_request ", "400 invalid_scope "
@@ -742,34 +742,34 @@ def ask_with(org: Org, app: Client, proof: str, **form: Any) -> Response:
 
 
 def test_nonce_leads_to_a_bound_token(org: Org, bound: Client) -> None:
-    answer = ask(org, token_form(assertion_of(bound)))
-    assert (told(answer), "dpop-nonce" in answer.headers) == (MISSING, False)
+    response = ask(org, token_form(assertion_of(bound)))
+    assert (told(response), "dpop-nonce" in response.headers) == (MISSING, False)
     proof, assertion = proof_of(), assertion_of(bound)
-    answer = ask(org, token_form(assertion), dpop=proof)
-    assert told(answer) == NONCE
-    nonce = answer.headers["dpop-nonce"]
+    response = ask(org, token_form(assertion), dpop=proof)
+    assert told(response) == NONCE
+    nonce = response.headers["dpop-nonce"]
     assert told(ask(org, token_form(assertion), dpop=proof_of(nonce=nonce))) == USED
     assert told(ask_with(org, bound, proof)) == PROOF_USED
-    answer = ask_with(org, bound, proof_of(nonce=nonce))
-    assert (answer.status, answer.body["token_type"]) == (200, "DPoP")
-    assert answer.headers["dpop-nonce"] == nonce
+    response = ask_with(org, bound, proof_of(nonce=nonce))
+    assert (response.status, response.body["token_type"]) == (200, "DPoP")
+    assert response.headers["dpop-nonce"] == nonce
 
 
 def test_org_can_require_dpop_and_otherwise_no_proof_is_looked_at(org: Org, app: Client) -> None:
-    answer = ask_with(org, app, "rubbish")
-    assert (answer.body["token_type"], "dpop-nonce" in answer.headers) == ("Bearer", False)
+    response = ask_with(org, app, "rubbish")
+    assert (response.body["token_type"], "dpop-nonce" in response.headers) == ("Bearer", False)
     org.require_dpop = True
     assert told(ask(org, token_form(assertion_of(app)))) == MISSING
 
 
 def test_old_nonce_works_until_it_is_forgotten(org: Org, bound: Client) -> None:
     old, new = org.nonces[-1], org.new_nonce()
-    answer = ask_with(org, bound, proof_of(nonce=old))
-    assert (answer.status, answer.headers["dpop-nonce"]) == (200, new)
+    response = ask_with(org, bound, proof_of(nonce=old))
+    assert (response.status, response.headers["dpop-nonce"]) == (200, new)
     newest = org.forget_nonces()
     for unknown in (old, new, "mine", "", 7, ["x"]):
-        answer = ask_with(org, bound, proof_of(nonce=unknown))
-        assert (told(answer), answer.headers["dpop-nonce"]) == (NONCE, newest)
+        response = ask_with(org, bound, proof_of(nonce=unknown))
+        assert (told(response), response.headers["dpop-nonce"]) == (NONCE, newest)
     assert ask_with(org, bound, proof_of(nonce=newest)).status == 200
 
 
@@ -826,16 +826,16 @@ def users(org: Org, credentials: str, rest: str = "", **headers: str) -> Respons
 
 def token_for(org: Org, app: Client, scope: str = READ) -> str:
     """A token, bound to our EC key if the app asks for that."""
-    answer = ask_with(org, app, proof_of(nonce=org.nonces[-1]), scope=scope)
-    return str(answer.body["access_token"])
+    response = ask_with(org, app, proof_of(nonce=org.nonces[-1]), scope=scope)
+    return str(response.body["access_token"])
 
 
 @pytest.mark.parametrize("granted", [READ, "okta.users.manage"])
 def test_token_with_a_scope_gets_the_users(org: Org, granted: str) -> None:
     token = token_for(org, app_with(org, granted), granted)
-    answer = users(org, f"Bearer {token}")
-    assert (answer.status, answer.body) == (200, org.users)
-    assert answer.headers["link"] == f'<{URL}/api/v1/users>; rel="self"'
+    response = users(org, f"Bearer {token}")
+    assert (response.status, response.body) == (200, org.users)
+    assert response.headers["link"] == f'<{URL}/api/v1/users>; rel="self"'
     assert users(org, f"bearer {token}", "?limit=1").body == org.users[:1]
     for rubbish in ("x", "-1", "9" * 5000, "%C2%B2"):
         assert users(org, f"Bearer {token}", f"?limit={rubbish}").body == org.users
@@ -853,15 +853,15 @@ def test_api_token_gets_the_users_but_nobody_without_a_token(org: Org) -> None:
 def test_token_needs_a_scope_and_a_role_unless_told_otherwise(org: Org, app: Client) -> None:
     org.role_needed = Org(URL).role_needed
     token = token_for(org, app)
-    answer = users(org, f"Bearer {token}")
-    assert (told(answer), "www-authenticate" in answer.headers) == (FORBIDDEN, False)
+    response = users(org, f"Bearer {token}")
+    assert (told(response), "www-authenticate" in response.headers) == (FORBIDDEN, False)
     call(org, "POST", f"/oauth2/v1/clients/{app.id}/roles", {"type": "READ_ONLY_ADMIN"})
     assert users(org, f"Bearer {token}").status == 200
-    answer = users(org, f"Bearer {token_for(org, app_with(org, LOGS), LOGS)}")
-    assert told(answer) == FORBIDDEN
+    response = users(org, f"Bearer {token_for(org, app_with(org, LOGS), LOGS)}")
+    assert told(response) == FORBIDDEN
     words = '"The access token provided does not contain the required scopes."'
     challenge = f'Bearer {AT_URL}"insufficient_scope", error_description={words}'
-    assert answer.headers["www-authenticate"] == challenge
+    assert response.headers["www-authenticate"] == challenge
 
 
 @pytest.mark.parametrize("scheme", CHALLENGES)
@@ -874,10 +874,10 @@ def test_foreign_token_is_refused(org: Org, app: Client, scheme: str) -> None:
         signed(header | {"alg": "none"}, claims, org.signing_key),
         signed(header, claims | {"aud": "https://x"}, org.signing_key),
     ):
-        answer = users(org, f"{scheme} {wrong}")
-        assert told(answer) == NOT_KNOWN, wrong
+        response = users(org, f"{scheme} {wrong}")
+        assert told(response) == NOT_KNOWN, wrong
         challenge = f'{CHALLENGES[scheme]}"invalid_token", '
-        assert answer.headers["www-authenticate"].startswith(challenge)
+        assert response.headers["www-authenticate"].startswith(challenge)
 
 
 def test_token_is_valid_for_an_hour_and_while_its_app_is_active(org: Org, app: Client) -> None:
@@ -913,9 +913,9 @@ PATHS = (
 @pytest.mark.parametrize(("path", "htu", "status"), PATHS)
 def test_htu_is_the_decoded_path(org: Org, bound: Client, path: str, htu: str, status: int) -> None:
     token = token_for(org, bound)
-    answer = users(org, f"DPoP {token}", path, dpop=proof_for(token, htu=URL + USERS + htu))
-    assert answer.status == status
-    assert status != 400 or told(answer) == BAD_HTU
+    response = users(org, f"DPoP {token}", path, dpop=proof_for(token, htu=URL + USERS + htu))
+    assert response.status == status
+    assert status != 400 or told(response) == BAD_HTU
 
 
 OTHER_PROOFS = {
@@ -932,10 +932,10 @@ def test_proof_for_something_else_is_refused(
     org: Org, bound: Client, changes: Changes, why: str
 ) -> None:
     token = token_for(org, bound)
-    answer = users(org, f"DPoP {token}", "?limit=1", dpop=proof_for(token, **changes))
-    assert told(answer) == why
+    response = users(org, f"DPoP {token}", "?limit=1", dpop=proof_for(token, **changes))
+    assert told(response) == why
     words = f'"invalid_dpop_proof", error_description="{why.removeprefix(PROOF)}"'
-    assert answer.headers["www-authenticate"] == DPOP_CHALLENGE + words
+    assert response.headers["www-authenticate"] == DPOP_CHALLENGE + words
 
 
 def test_scheme_fits_the_token(org: Org, app: Client, bound: Client) -> None:
@@ -944,16 +944,16 @@ def test_scheme_fits_the_token(org: Org, app: Client, bound: Client) -> None:
     assert told(users(org, f"DPoP {bearer}", dpop=proof_for(bearer))) == why
     why = REQUEST + "The resource request requires a DPoP proof."
     assert told(users(org, f"DPoP {token}")) == why
-    answer = users(org, f"Bearer {token}", dpop=proof_for(token))
-    assert told(answer).startswith(REQUEST + "The resource request must use the DPoP auth")
-    assert answer.headers["www-authenticate"].startswith("Bearer ")
+    response = users(org, f"Bearer {token}", dpop=proof_for(token))
+    assert told(response).startswith(REQUEST + "The resource request must use the DPoP auth")
+    assert response.headers["www-authenticate"].startswith("Bearer ")
 
 
 def test_bound_token_needs_its_scope_and_role_too(org: Org, bound: Client) -> None:
     token, other = token_for(org, bound), token_for(org, bound, LOGS)
-    answer = users(org, f"DPoP {other}", dpop=proof_for(other))
-    challenge = answer.headers["www-authenticate"]
-    assert (told(answer), challenge.startswith(DPOP_CHALLENGE)) == (FORBIDDEN, True)
+    response = users(org, f"DPoP {other}", dpop=proof_for(other))
+    challenge = response.headers["www-authenticate"]
+    assert (told(response), challenge.startswith(DPOP_CHALLENGE)) == (FORBIDDEN, True)
     org.role_needed = True
-    answer = users(org, f"DPoP {token}", dpop=proof_for(token))
-    assert (told(answer), "www-authenticate" in answer.headers) == (FORBIDDEN, False)
+    response = users(org, f"DPoP {token}", dpop=proof_for(token))
+    assert (told(response), "www-authenticate" in response.headers) == (FORBIDDEN, False)

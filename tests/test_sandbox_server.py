@@ -62,22 +62,22 @@ def everything(encrypted: ssl.SSLSocket) -> bytes:
 
 def eventually(true: Callable[[], object]) -> bool:
     deadline = time.monotonic() + 10
-    while not (answer := true()) and time.monotonic() < deadline:
+    while not (response := true()) and time.monotonic() < deadline:
         time.sleep(0.01)
-    return bool(answer)
+    return bool(response)
 
 
 def test_request_arrives_as_sent_and_the_response_as_the_org_gave_it(sandbox: Sandbox) -> None:
     sandbox.org.clock = lambda: 1_700_000_000
-    answer = send(sandbox, "POST", f"{PATH}?a=b%20c", data=b"x=\xff", headers={"X-One": "1"})
+    response = send(sandbox, "POST", f"{PATH}?a=b%20c", data=b"x=\xff", headers={"X-One": "1"})
     (seen,) = sandbox.seen
     assert (seen.request.method, seen.request.target) == ("POST", f"{PATH}?a=b%20c")
     assert (seen.request.headers["x-one"], seen.request.body) == ("1", b"x=\xff")
-    assert (seen.answer_status, answer.status_code) == (400, 400)
-    assert answer.json()["errorCode"] == "E0000021"
-    assert answer.headers["date"] == "Tue, 14 Nov 2023 22:13:20 GMT"
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.headers["content-length"] == str(len(answer.content))
+    assert (seen.response_status, response.status_code) == (400, 400)
+    assert response.json()["errorCode"] == "E0000021"
+    assert response.headers["date"] == "Tue, 14 Nov 2023 22:13:20 GMT"
+    assert response.headers["content-type"] == "application/json"
+    assert response.headers["content-length"] == str(len(response.content))
     assert sandbox.org.url == sandbox.url
 
 
@@ -117,8 +117,8 @@ def test_body_in_chunks_is_read_like_any_other(sandbox: Sandbox) -> None:
 
 
 def test_org_refuses_methods_without_a_rule(sandbox: Sandbox) -> None:
-    answers = [send(sandbox, method) for method in ("OPTIONS", "PATCH", "TRACE")]
-    assert [answer.json()["errorCode"] for answer in answers] == ["E0000022"] * 3
+    responses = [send(sandbox, method) for method in ("OPTIONS", "PATCH", "TRACE")]
+    assert [response.json()["errorCode"] for response in responses] == ["E0000022"] * 3
 
 
 def test_client_refuses_another_authority_and_another_name(
@@ -246,15 +246,15 @@ def test_response_is_lost_and_the_work_done_or_not(sandbox: Sandbox, name: str) 
     head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     with connection(sandbox, head.encode() + body) as encrypted:
         assert end_of(encrypted) == end
-    assert (len(sandbox.org.clients), sandbox.seen[0].answer_status) == (apps, None)
+    assert (len(sandbox.org.clients), sandbox.seen[0].response_status) == (apps, None)
     assert sandbox.faults.hanging.is_set() == name.startswith("hang")
     assert len(send(sandbox).json()) == apps
 
 
 def test_chunked_body_never_ends(sandbox: Sandbox) -> None:
     sandbox.faults.add(Fault("", faults.chunked_forever(0.001)))
-    with send(sandbox, stream=True) as answer:
-        assert answer.raw.read(200) == b" " * 200
+    with send(sandbox, stream=True) as response:
+        assert response.raw.read(200) == b" " * 200
 
 
 JSON = {"content-type": "application/json"}
@@ -278,11 +278,11 @@ def test_another_response_comes_in_place_of_the_work(
     sandbox: Sandbox, action: Action, code: int, headers: dict[str, str], text: str
 ) -> None:
     sandbox.faults.add(Fault("", action))
-    answer = send(sandbox, "POST", json=registration())
-    assert (answer.status_code, sandbox.org.clients) == (code, {})
-    assert headers.items() <= {k.lower(): v for k, v in answer.headers.items()}.items()
-    assert (answer.text.startswith(text), bool(answer.text)) == (True, bool(text))
-    assert [seen.answer_status for seen in sandbox.seen] == [code]
+    response = send(sandbox, "POST", json=registration())
+    assert (response.status_code, sandbox.org.clients) == (code, {})
+    assert headers.items() <= {k.lower(): v for k, v in response.headers.items()}.items()
+    assert (response.text.startswith(text), bool(response.text)) == (True, bool(text))
+    assert [seen.response_status for seen in sandbox.seen] == [code]
 
 
 ECHOES = {"oauth": "error_description", "management": "errorSummary"}

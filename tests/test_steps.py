@@ -191,7 +191,7 @@ def test_private_key_is_parsed_once(env_with_key: EnvFile, run: Run, sandbox: Sa
     pem = (env_with_key["PRIVATE_KEY"] or "").encode()
 
     assert [parses(run, script) for script in (CREATE_APP, CREATE_APP, GET_TOKEN)] == [1, 1, 1]
-    assert sandbox.seen[-1].answer_status == 200
+    assert sandbox.seen[-1].response_status == 200
     env_with_key.write(PRIVATE_KEY="")
     assert parses(run, CREATE_APP) == 0
     assert parses(lambda: [load_pem_private_key(pem, None) for _ in range(2)]) == 2

@@ -83,7 +83,7 @@ def _serve(options: argparse.Namespace) -> int:
         api_key=options.api_key or "",
     )
     try:
-        with Sandbox(org, options.port, on_answer=_narrate) as sandbox:
+        with Sandbox(org, options.port, on_response=_narrate) as sandbox:
             print(ABOUT_TO_SERVE, file=sys.stderr, flush=True)
             print(_lines_to_paste(sandbox), flush=True)
             while True:
@@ -108,7 +108,7 @@ export NO_PROXY=127.0.0.1"""
 def _narrate(seen: "Seen") -> None:
     """Log method, path and status; query, headers and body contain secrets."""
     path = "".join(char if char.isprintable() else "?" for char in seen.request.path)
-    print(seen.request.method, path, seen.answer_status or "-", file=sys.stderr, flush=True)
+    print(seen.request.method, path, seen.response_status or "-", file=sys.stderr, flush=True)
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -30,9 +30,9 @@ def read(org: OrgState, call: Call) -> Response:
 
 def deactivate(org: OrgState, call: Call) -> Response:
     """POST: 200 with an empty object; the app gets no tokens, and those it has stop working."""
-    answer = _set_status(org, call, "INACTIVE")
+    response = _set_status(org, call, "INACTIVE")
     org.app(call).undeletable = org.deactivation_lag
-    return answer
+    return response
 
 
 def activate(org: OrgState, call: Call) -> Response:

@@ -144,15 +144,15 @@ def _call(url: str, headers: dict[str, str], ca_file: str) -> None:
     with requests.Session() as session:
         session.trust_env = False  # no proxy, no ~/.netrc, no other CA
         try:
-            answer = session.get(
+            response = session.get(
                 url, headers=headers, verify=ca_file, timeout=30, allow_redirects=False
             )
-            body = answer.json()
+            body = response.json()
         except requests.RequestException as error:
             raise DemoError(f"GET {url}: {error}") from error
-    _tell(f"\nGET {url} with the token -> {answer.status_code}")
-    if answer.status_code != requests.codes.ok:
-        raise DemoError(f"GET {url} answered {answer.status_code}.")
+    _tell(f"\nGET {url} with the token -> {response.status_code}")
+    if response.status_code != requests.codes.ok:
+        raise DemoError(f"GET {url} answered {response.status_code}.")
     _tell(", ".join(user["profile"]["login"] for user in body))
 
 

@@ -43,9 +43,9 @@ class Response:
 class Refusal(Exception):
     """An error response; a rule raises it, and the org sends it."""
 
-    def __init__(self, answer: Response) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
+    def __init__(self, response: Response) -> None:
+        super().__init__(response.status)
+        self.response = response
 
 
 def management_refusal(

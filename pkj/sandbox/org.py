@@ -88,7 +88,7 @@ def _check_token(org: OrgState, call: Call, scheme: str, token: str) -> None:
     if not isinstance(scopes, list) or not ENOUGH_SCOPES & set(scopes):
         refusal = not_permitted()
         text = "The access token provided does not contain the required scopes."
-        refusal.answer.headers |= _challenge(org, scheme, "insufficient_scope", text)
+        refusal.response.headers |= _challenge(org, scheme, "insufficient_scope", text)
         raise refusal
     if org.role_needed and not org.clients[str(claims["cid"])].roles:
         raise not_permitted()
@@ -218,17 +218,17 @@ class Org(OrgState):
         """Answer one request; safe to call from many threads. Never raises."""
         with self.lock:
             try:
-                answer = _routed(self, request)
+                response = _routed(self, request)
             except Refusal as refusal:
-                answer = refusal.answer
+                response = refusal.response
             # A copy: another thread may change the app before this response is sent.
-            answer.body = copy.deepcopy(answer.body)
-            answer.headers["x-okta-request-id"] = secrets.token_hex(16)
+            response.body = copy.deepcopy(response.body)
+            response.headers["x-okta-request-id"] = secrets.token_hex(16)
             if self.api_nonces and request.path.startswith("/api/v1/"):
-                answer.headers["dpop-nonce"] = self.api_nonces[-1]  # RFC 9449 section 8.2
+                response.headers["dpop-nonce"] = self.api_nonces[-1]  # RFC 9449 section 8.2
             if request.path.startswith(COUNTED):
-                answer.headers |= {"cache-control": "no-cache, no-store"} | self._rate_headers()
-        return answer
+                response.headers |= {"cache-control": "no-cache, no-store"} | self._rate_headers()
+        return response
 
     def add_client(self, name: str, keys: list[dict[str, Any]], **changes: Any) -> Client:
         """Add an app without the checks of registration.

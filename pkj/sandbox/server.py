@@ -33,12 +33,12 @@ TakeTurn = Callable[[ssl.SSLSocket, int, Request, Response | None], bool]
 class Seen:
     """A request that arrived, and the status of its response.
 
-    `answer_status` is None until a response is being sent, and stays None if none is.
+    `response_status` is None until a response is being sent, and stays None if none is.
     `connection` counts TLS connections from 1.
     """
 
     request: Request
-    answer_status: int | None
+    response_status: int | None
     connection: int
 
 
@@ -59,20 +59,20 @@ class Turn:
         """Send the org's response."""
         self.send(self.work())
 
-    def send(self, answer: Response) -> None:
+    def send(self, response: Response) -> None:
         """Send the whole response in one write: a second would wait for the first (Nagle)."""
-        self.begin(answer, self.head(answer) + _body(answer))
+        self.begin(response, self.head(response) + _body(response))
 
-    def begin(self, answer: Response, first: bytes) -> None:
+    def begin(self, response: Response, first: bytes) -> None:
         """Record the status, and send the first bytes."""
-        self.seen.answer_status = answer.status
+        self.seen.response_status = response.status
         self.connection.sendall(first)
 
-    def head(self, answer: Response) -> bytes:
+    def head(self, response: Response) -> bytes:
         """Return status line and headers; those of the response override the usual ones."""
-        headers = {"date": self.date()} | _framing(answer)
-        headers |= {name.lower(): value for name, value in answer.headers.items()}
-        lines = [f"HTTP/1.1 {answer.status} {_reason(answer.status)}"]
+        headers = {"date": self.date()} | _framing(response)
+        headers |= {name.lower(): value for name, value in response.headers.items()}
+        lines = [f"HTTP/1.1 {response.status} {_reason(response.status)}"]
         lines += [f"{name}: {value}" for name, value in headers.items()]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
@@ -81,16 +81,16 @@ class Turn:
         return formatdate(self.org.clock() + skew, usegmt=True)
 
 
-def _body(answer: Response) -> bytes:
-    return b"" if answer.status == HTTPStatus.NO_CONTENT else answer.encoded()
+def _body(response: Response) -> bytes:
+    return b"" if response.status == HTTPStatus.NO_CONTENT else response.encoded()
 
 
-def _framing(answer: Response) -> dict[str, str]:
+def _framing(response: Response) -> dict[str, str]:
     """Return the headers for the body; a 204 has none (RFC 9110 section 8.6)."""
-    if answer.status == HTTPStatus.NO_CONTENT:
+    if response.status == HTTPStatus.NO_CONTENT:
         return {}
-    framing = {"content-length": str(len(answer.encoded()))}
-    if not isinstance(answer.body, bytes | None):
+    framing = {"content-length": str(len(response.encoded()))}
+    if not isinstance(response.body, bytes | None):
         framing["content-type"] = "application/json"
     return framing
 
@@ -250,7 +250,7 @@ class Sandbox:
     `url` is its address and `ca_file` the path of the PEM file to trust (gone afterwards),
     `seen` every request in order of arrival, `connections` the number of completed TLS
     handshakes. With another `certificate`, clients can be shown one that they must refuse.
-    `handle` answers each request, and `on_answer` is called after it.
+    `handle` answers each request, and `on_response` is called after it.
     """
 
     def __init__(
@@ -260,14 +260,14 @@ class Sandbox:
         *,
         certificate: Certificate | None = None,
         handle: Callable[[Turn], None] = Turn.answer,
-        on_answer: Callable[[Seen], None] | None = None,
+        on_response: Callable[[Seen], None] | None = None,
     ) -> None:
         self.org = org
         self.seen: list[Seen] = []
         self._port = port
         self._certificate = certificate or make_certificate()
         self._handle = handle
-        self._on_answer = on_answer
+        self._on_response = on_response
 
     def __enter__(self) -> "Sandbox":
         self._server = Server(self._port, self._certificate.context, self._take_turn)
@@ -305,6 +305,6 @@ class Sandbox:
             else:
                 self._handle(turn)
         finally:
-            if self._on_answer:
-                self._on_answer(seen)
+            if self._on_response:
+                self._on_response(seen)
         return turn.keep
