@@ -79,8 +79,8 @@ def explained(doing: str, host: str, error: Exception, hide: Sequence[str] = ())
         return NoUsableResponse(problem, hints.OTHER_RESPONSE)
     if MISSING_CA_FILE in str(error):
         return _no_ca_file(doing)
-    if isinstance(refused := _innermost(error, ConnectionRefusedError), ConnectionRefusedError):
-        problem = f"{doing}: {host} refused the connection: {refused.strerror}"
+    if isinstance(_innermost(error, ConnectionRefusedError), ConnectionRefusedError):
+        problem = f"{doing}: {host} refused the connection"
         return NoUsableResponse(problem, hints.NOBODY_THERE, retry=True)
     if isinstance(error, LOST) or _is_of_the_socket(error):
         problem = f"{doing}: the connection to {host} was lost: {innermost(OSError)}"
