@@ -60,8 +60,8 @@ with open(sys.argv[1]) as file, requests.Session() as session:
     for method, url, headers, body in json.load(file):
         session.request(method, url, headers=headers, data=body, timeout=30)
 """
-END = "\ngc.freeze()"
-"""The collector is off in the scripts: with it, a plain process would be slower than they are."""
+END = "\nimport os; os._exit(0)"
+"""Like the scripts: otherwise a plain process would be slower than they are."""
 
 FLOORS = {
     GENERATE_KEYS: f"{KEYS}rsa.generate_private_key(65537, 2048){END}",

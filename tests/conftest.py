@@ -95,6 +95,7 @@ def run_here(
         signals_and_garbage_as_before(),
     ):
         patch.chdir(folder)
+        patch.setattr(os, "_exit", sys.exit)
         try:
             runpy.run_path(told[0], run_name="__main__")
             code: object = 0
@@ -116,7 +117,6 @@ def signals_and_garbage_as_before(seconds: int = 60) -> Iterator[None]:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, alarm)
         signal.signal(signal.SIGINT, interrupt)
-        gc.unfreeze()
         (gc.enable if collecting else gc.disable)()
 
 

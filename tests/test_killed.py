@@ -41,6 +41,7 @@ def trace(frame, event, _):
     return trace if place in frame.f_code.co_filename and frame.f_code.co_flags & 1 else None
 
 sys.settrace(trace) if "/" in place else sys.addaudithook(lambda event, _: step(event))
+os._exit = sys.exit  # so that this can still count
 try:
     runpy.run_path(script, run_name="__main__")
 finally:
