@@ -28,8 +28,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pkj.sandbox.org import Org
-from pkj.sandbox.server import Sandbox
+from tests.faults import Org, Sandbox
 
 ROOT = Path(__file__).resolve().parent.parent
 GENERATE_KEYS, CREATE_APP, GET_TOKEN = (

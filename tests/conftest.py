@@ -19,13 +19,12 @@ from unittest import mock
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
-from faults import Sandbox
+from faults import Org, Sandbox
 from joserfc.jwk import RSAKey
 
 from pkj import keys
 from pkj.app import delete, find
 from pkj.okta import org
-from pkj.sandbox.org import Org
 from pkj.sandbox.state import Client
 
 if TYPE_CHECKING:

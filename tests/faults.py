@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pkj.sandbox import server
+from pkj.sandbox import org, server
 from pkj.sandbox.certificate import Certificate
 from pkj.sandbox.exchange import Request, Response, management_refusal, oauth_refusal
-from pkj.sandbox.org import Org
+from pkj.sandbox.jose import shown_key
+from pkj.sandbox.state import Client, service_app
 
 PROXY_PAGE = b"""<!DOCTYPE html>
 <html><head><title>Please sign in</title></head>
@@ -96,13 +97,41 @@ class Faults:
         return Turn.answer
 
 
+class Org(org.Org):
+    """The mock org's rules, with apps and nonces as a test needs them."""
+
+    def add_client(self, name: str, keys: list[dict[str, Any]], **changes: Any) -> Client:
+        """Add an app without the checks of registration.
+
+        `keys` are JWKs, also ones without kid or in old encodings; `changes` are metadata
+        (`application_type`, `jwks_uri`, …), `status` and `dpop_bound`, or `prefix` of its id.
+        """
+        status = changes.pop("status", "ACTIVE")
+        dpop_bound = changes.pop("dpop_bound", False)
+        prefix = changes.pop("prefix", "0oa")
+        client = self.add(service_app(name) | changes, [shown_key(key) for key in keys], prefix)
+        client.status, client.dpop_bound = status, dpop_bound
+        return client
+
+    def forget_nonces(self) -> str:
+        """Invalidate all nonces issued so far, and issue a new one."""
+        self.nonces.clear()
+        return self.new_nonce()
+
+
 class Sandbox(server.Sandbox):
     """The mock org, with the `faults` that a test adds."""
+
+    org: Org
 
     def __init__(self, org: Org, port: int = 0, *, certificate: Certificate | None = None) -> None:
         super().__init__(org, port, certificate=certificate, handle=self._misbehave)
         self.faults = Faults()
         self._over = threading.Event()
+
+    @property
+    def connections(self) -> int:
+        return self._server.handshakes
 
     def __exit__(self, *error: Any) -> None:
         self._over.set()

@@ -11,10 +11,10 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from faults import Org
 from joserfc.jwk import ECKey, RSAKey
 
 from pkj.sandbox.exchange import Request, Response
-from pkj.sandbox.org import Org
 from pkj.sandbox.state import Client
 
 URL = "https://127.0.0.1:4443"

@@ -18,13 +18,12 @@ from conftest import (
     trusting,
 )
 from cryptography.hazmat.primitives.asymmetric import rsa
-from faults import Fault, Sandbox, status
+from faults import Fault, Org, Sandbox, status
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pkj import keys
 from pkj.errors import LocalError
-from pkj.sandbox.org import Org
 from pkj.settings import okta_url
 
 EXAMPLES = settings(max_examples=30, deadline=None)

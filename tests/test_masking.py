@@ -20,7 +20,7 @@ import pytest
 from conftest import CREATE_APP, GENERATE_KEYS, GET_TOKEN, EnvFile, Run
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from faults import Action, Fault, Sandbox, Turn, echo, patch, redirect, status
+from faults import Action, Fault, Org, Sandbox, Turn, echo, patch, redirect, status
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scene import Scene
@@ -28,7 +28,6 @@ from scene import Scene
 from pkj import keys, masking
 from pkj.okta.responses import Response as ClientResponse
 from pkj.sandbox.exchange import Response, oauth_refusal
-from pkj.sandbox.org import Org
 from pkj.sandbox.state import Client
 
 PLAIN = "00abcDEF_ghi-jklMNOpqrstuvwxyz0123456789AB"

@@ -28,11 +28,10 @@ from conftest import (
 )
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
-from faults import Sandbox
+from faults import Org, Sandbox
 
 from pkj import env, errors, keys
 from pkj.okta import hints
-from pkj.sandbox.org import Org
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE = ROOT / ".env.example"

@@ -11,6 +11,7 @@ from typing import Any
 
 import jwt
 import pytest
+from faults import Org
 from joserfc import jwt as joserfc_jwt
 from joserfc.jwk import ECKey, RSAKey
 from sandbox_requests import (
@@ -41,7 +42,6 @@ from sandbox_requests import (
 )
 
 from pkj.sandbox.exchange import Request, Response
-from pkj.sandbox.org import Org
 from pkj.sandbox.state import APP_ADMIN, Client
 
 Changes = dict[str, Any]

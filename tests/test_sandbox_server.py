@@ -21,12 +21,11 @@ import faults
 import pytest
 import requests
 from conftest import CREATE_APP, GENERATE_KEYS, GET_TOKEN, ROOT, clean_environment, run_here
-from faults import Action, Fault, Sandbox, status
+from faults import Action, Fault, Org, Sandbox, status
 from sandbox_requests import registration
 
 from pkj.sandbox.__main__ import main
 from pkj.sandbox.certificate import make_certificate
-from pkj.sandbox.org import Org
 
 PATH = "/oauth2/v1/clients"
 LONG = 60.0

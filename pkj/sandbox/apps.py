@@ -16,7 +16,6 @@ from pkj.sandbox.state import (
     new_id,
     new_sections,
     not_found,
-    not_permitted,
     only_super,
     timestamp,
 )
@@ -307,13 +306,9 @@ def grant(org: OrgState, call: Call) -> Response:
         raise _invalid("issuer", "The field must be the URL of the org.")
     if not isinstance(scope, str) or not is_okta_scope(scope):
         raise _invalid("scopeId", "The field must be a scope of the org.")
-    if scope in org.refused_scopes:
-        raise not_permitted()
     if scope in client.grants:
-        status, summary = org.duplicate_grant_status, "Api validation failed: scopeId"
-        if status < 300:
-            return Response(status, client.grants[scope])
-        raise management_refusal(status, "E0000001", summary, "The scope is already granted.")
+        summary = "Api validation failed: scopeId"
+        raise management_refusal(409, "E0000001", summary, "The scope is already granted.")
     client.grants[scope] = _consent(org, client, scope)
     return Response(200, client.grants[scope])
 

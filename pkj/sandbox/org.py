@@ -3,8 +3,8 @@
 It refuses what Okta is documented to refuse, in Okta's words. Where it is known to differ:
 
 - Rate limits are announced and counted down, never enforced; one bucket serves all paths.
-- A duplicate grant is E0000001 with `duplicate_grant_status`, by default 409; Okta's response is
-  not documented (okta-sdk-java's live test accepts a success or a 400).
+- A duplicate grant is 409 E0000001; Okta's response is not documented (okta-sdk-java's live test
+  accepts a success or a 400).
 - Lists, deactivations: see `list_lag` and `deactivation_lag`; at Okta such delays just happen.
 - With `okta_domain`, `url` is a custom domain of that org, and grants are for `okta_domain`.
 - Registration takes service apps with private_key_jwt only; a missing `response_types`
@@ -26,20 +26,17 @@ import copy
 import re
 import secrets
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import unquote
 
 from pkj.sandbox import apps, clients, tokens
 from pkj.sandbox.exchange import Refusal, Request, Response, management_refusal, oauth_refusal
-from pkj.sandbox.jose import ALGORITHMS, shown_key
+from pkj.sandbox.jose import ALGORITHMS
 from pkj.sandbox.state import (
     Call,
-    Client,
     OrgState,
     admin_type,
     not_found,
     not_permitted,
-    service_app,
 )
 from pkj.sandbox.tokens import BadProofError, check_binding, checked_proof, claims_of
 
@@ -229,19 +226,6 @@ class Org(OrgState):
             if request.path.startswith(COUNTED):
                 response.headers |= {"cache-control": "no-cache, no-store"} | self._rate_headers()
         return response
-
-    def add_client(self, name: str, keys: list[dict[str, Any]], **changes: Any) -> Client:
-        """Add an app without the checks of registration.
-
-        `keys` are JWKs, also ones without kid or in old encodings; `changes` are metadata
-        (`application_type`, `jwks_uri`, …), `status` and `dpop_bound`, or `prefix` of its id.
-        """
-        status = changes.pop("status", "ACTIVE")
-        dpop_bound = changes.pop("dpop_bound", False)
-        prefix = changes.pop("prefix", "0oa")
-        client = self.add(service_app(name) | changes, [shown_key(key) for key in keys], prefix)
-        client.status, client.dpop_bound = status, dpop_bound
-        return client
 
     def _rate_headers(self) -> dict[str, str]:
         now = self.now()

@@ -288,10 +288,6 @@ class Sandbox:
         self._server.stop()
         self._folder.cleanup()
 
-    @property
-    def connections(self) -> int:
-        return self._server.handshakes
-
     def _take_turn(
         self, connection: ssl.SSLSocket, number: int, request: Request, refusal: Response | None
     ) -> bool:

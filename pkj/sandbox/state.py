@@ -150,10 +150,8 @@ class OrgState:
         self.list_shows_keys = True
         self.list_lag: float = 0
         self.deactivation_lag = 0
-        self.duplicate_grant_status = 409
         self.okta_domain = ""
         self.lenient_jwk = False
-        self.refused_scopes: set[str] = set()
         self.signing_key = ec.generate_private_key(ec.SECP256R1())
         self.used_assertions: set[tuple[str, str]] = set()
         self.used_proofs: set[tuple[str, str]] = set()
@@ -171,11 +169,6 @@ class OrgState:
         """Issue another DPoP nonce from now on; earlier ones stay valid."""
         self.nonces.append("pretend-nonce-" + secrets.token_urlsafe(12))
         return self.nonces[-1]
-
-    def forget_nonces(self) -> str:
-        """Invalidate all nonces issued so far, and issue a new one."""
-        self.nonces.clear()
-        return self.new_nonce()
 
     def client(self, call: Call) -> Client:
         """Return the client in the path of `/oauth2/v1/clients`; 404 E0000007 if there is none."""
