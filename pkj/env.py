@@ -249,8 +249,8 @@ class Env:
             before = assignments(present or "")
             if check:
                 check(dict(before))
-            if keep_copy and (line := unreadable_line(present or "")):
-                raise self._unsafe(line)  # it may be part of the key that is replaced
+            if keep_copy:
+                self.refuse_broken_line()
             new = self._new_text(present or "", before, values)
             after = assignments(new)
             if not keep_copy and _private_keys(before) - _private_keys(after):
@@ -267,6 +267,12 @@ class Env:
         if looser is not None:
             self._note(f"{self.path} had mode {looser:04o}; changed to 0600")
         self._warn_of_shadows(values)
+
+    def refuse_broken_line(self) -> None:
+        """Raise LocalError if a line of the file is not an assignment: it may be part of the key
+        that is about to be replaced, whose closing quote is missing."""
+        if line := unreadable_line(env_file.read_text(self.path) or ""):
+            raise self._unsafe(line)
 
     def warn_if_open_to_others(self) -> None:
         """Note a warning if other users may read or change a file that holds a private key."""

@@ -210,6 +210,15 @@ def test_key_that_was_replaced_meanwhile_stays(life: Life, other_key: rsa.RSAPri
     life.goes_on()
 
 
+@pytest.mark.parametrize("options", ["--rotate-key", "--rotate-key --dry-run"])
+def test_broken_line_is_refused_before_a_key_is_added(options: str, life: Life) -> None:
+    text = life.env.path.read_text(encoding="utf-8") + "a broken line\n"
+    life.env.path.write_text(text, encoding="utf-8")
+    assert "a closing quote is probably missing" in life.stops(1, *options.split())
+    assert life.sandbox.connections == 0
+    assert life.env.path.read_text(encoding="utf-8") == text
+
+
 UNUSABLE: dict[str, Callable[[Life], object]] = {
     "PRIVATE_KEY is not in": lambda life: life.env.write(PRIVATE_KEY=""),
     "CLIENT_ID: written by": lambda life: life.env.write(CLIENT_ID=""),

@@ -56,6 +56,7 @@ def rotate_key(env: Env, options: Namespace, out: Console) -> None:
     NoUsableResponse.
     """
     _refuse_environment(env)
+    env.refuse_broken_line()
     have = _required(env)
     scopes, dpop = settings.scopes(have["SCOPES"]), settings.dpop(env.get("DPOP"))
     public, unchanged = keys.public_key(env), _unless_changed(env)
